@@ -1,0 +1,1 @@
+"""DTQ scheduler service."""

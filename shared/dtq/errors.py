@@ -1,0 +1,160 @@
+"""The error tree of DTQ.
+
+* DtqError
+    * ConfigError - a setting has a wrong value; the start stops with exit code 2
+    * InvalidRequest - the caller's input is wrong (HTTP 4xx)
+        * UnknownType - no such job type
+        * InvalidPayload - the payload does not fit its type's model
+        * InvalidSchedule - a cron line, zone or policy that Kubernetes would refuse too
+        * InvalidJobId, InvalidCursor - an opaque string that DTQ did not issue
+    * NotFound - no such job, queue or schedule
+    * Conflict - the request contradicts the present state
+        * IdempotencyConflict - the key was used with another body
+        * IllegalTransition - e.g. retrying a job that has not failed
+    * QueueFull - the queue holds MAXQUEUELENGTH jobs
+    * Unavailable - a server that DTQ needs does not answer
+        * QueueUnavailable - Redis/Valkey
+        * StoreUnavailable - PostgreSQL
+* HandlerSignal - raised by job handlers to steer the outcome
+    * Retry - run again, optionally after a given time
+    * Permanent - fail now, whatever retries are left
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Conflict",
+    "ConfigError",
+    "DtqError",
+    "HandlerSignal",
+    "IdempotencyConflict",
+    "IllegalTransition",
+    "InvalidCursor",
+    "InvalidJobId",
+    "InvalidPayload",
+    "InvalidRequest",
+    "InvalidSchedule",
+    "NotFound",
+    "Permanent",
+    "QueueFull",
+    "QueueUnavailable",
+    "Retry",
+    "StoreUnavailable",
+    "Unavailable",
+    "UnknownType",
+]
+
+
+class DtqError(Exception):
+    """Base of every error DTQ raises on purpose."""
+
+
+class ConfigError(DtqError):
+    """A setting has a wrong value. The message names the variable, the value and what is allowed."""
+
+
+class InvalidRequest(DtqError):
+    """The caller's input is wrong.
+
+    ``errors`` lists ``(path, message)`` pairs; ``path`` names the field as the caller wrote it, such as
+    ``payload.to[0]`` or ``jobs[3].priority``.
+    """
+
+    def __init__(self, message: str, errors: list[tuple[str, str]] | None = None) -> None:
+        super().__init__(message)
+        self.errors = errors or []
+
+
+class UnknownType(InvalidRequest):
+    """No job type of this name is registered."""
+
+
+class InvalidPayload(InvalidRequest):
+    """The payload does not fit the model of its job type."""
+
+
+class InvalidSchedule(InvalidRequest):
+    """A cron line, time zone or policy that is not allowed."""
+
+
+class InvalidJobId(InvalidRequest):
+    """The string is not a job id."""
+
+
+class InvalidCursor(InvalidRequest):
+    """The string is not a cursor that a list answer gave."""
+
+
+class NotFound(DtqError):
+    """The named job, queue or schedule does not exist."""
+
+
+class Conflict(DtqError):
+    """The request contradicts the present state."""
+
+
+class IdempotencyConflict(Conflict):
+    """The idempotency key was used before with another body.
+
+    ``index`` is the position, within the submitted batch, of the job concerned.
+    """
+
+    def __init__(self, message: str, index: int = 0) -> None:
+        super().__init__(message)
+        self.index = index
+
+
+class IllegalTransition(Conflict):
+    """The job's state does not allow this. ``state`` is the state it is in."""
+
+    def __init__(self, message: str, state: str) -> None:
+        super().__init__(message)
+        self.state = state
+
+
+class QueueFull(DtqError):
+    """The queue holds its limit of jobs; try again after ``retry_after`` seconds."""
+
+    def __init__(self, queue: str, retry_after: int = 5) -> None:
+        super().__init__(f"queue {queue!r} is full")
+        self.queue = queue
+        self.retry_after = retry_after
+
+
+class Unavailable(DtqError):
+    """A server that DTQ needs does not answer."""
+
+
+class QueueUnavailable(Unavailable):
+    """Redis/Valkey does not answer, or refuses writes."""
+
+
+class StoreUnavailable(Unavailable):
+    """PostgreSQL does not answer."""
+
+
+class HandlerSignal(Exception):  # noqa: N818 - named by what the handler asks for
+    """Base of what a handler may raise to steer the outcome of its job."""
+
+
+class Retry(HandlerSignal):
+    """Run the job again.
+
+    ``after`` is the delay in seconds; None means the ordinary backoff. The attempt counts against ``max_retries``.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.after = after
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Keep ``after`` when the signal crosses from a worker's process pool."""
+        return (_rebuild_retry, (str(self), self.after))
+
+
+class Permanent(HandlerSignal):
+    """The job can never succeed: end it as failed without further attempts."""
+
+
+def _rebuild_retry(reason: str, after: float | None) -> Retry:
+    return Retry(reason, after=after)

@@ -1,0 +1,160 @@
+"""Job types and their handlers, joined by name.
+
+A type is a :class:`JobType` (name and payload model); a handler is a function marked with :func:`handler`. A module
+that holds them is named in HANDLERS or in an entry point of the group ``dtq.handlers``. Loading a module only looks at
+its attributes: there is no global registry that an import would change.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from pydantic import BaseModel
+
+from dtq.errors import ConfigError
+
+__all__ = ["Handler", "JobContext", "JobType", "Registry", "handler", "load_registry"]
+
+P = TypeVar("P", bound=BaseModel, contravariant=True)
+ENTRY_POINTS = "dtq.handlers"
+
+
+@dataclass(frozen=True, slots=True)
+class JobType:
+    """A kind of job: what it is called and what its payload must look like.
+
+    ``timeout`` (seconds) and ``max_retries`` are this type's defaults, used where a submission gives none; None means
+    the worker's WORKERTIMEOUT and MAXRETRIES. ``examples`` are payloads shown in the API documentation.
+    """
+
+    name: str
+    payload: type[BaseModel]
+    summary: str = ""
+    timeout: float | None = None
+    max_retries: int | None = None
+    examples: tuple[Mapping[str, Any], ...] = ()
+
+
+class JobContext(Protocol):
+    """What a handler knows of the attempt it runs, and its way to report progress."""
+
+    @property
+    def id(self) -> str:
+        """The job's id, the same for every attempt: use it to make effects idempotent."""
+        ...
+
+    @property
+    def queue(self) -> str:
+        """Name of the queue the job came from."""
+        ...
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt."""
+        ...
+
+    @property
+    def settings(self) -> Any:
+        """The worker's :class:`dtq.config.Settings`."""
+        ...
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Report progress, ``fraction`` in 0..1; GET /jobs/ID shows the latest report. Cheap, never blocks."""
+        ...
+
+    def output(self, key: str) -> None:
+        """Name the blob that GET /jobs/ID/output streams."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Handler:
+    """A function that executes jobs of one type.
+
+    ``func(payload, ctx)`` returns something JSON can hold. A coroutine function runs on the worker's event loop; a
+    plain function runs in a process of its own pool, where it can be killed at its timeout.
+    """
+
+    job_type: JobType
+    func: Callable[..., Any]
+    is_async: bool
+
+
+def handler(job_type: JobType) -> Callable[[Callable[..., Any]], Handler]:
+    """Mark a function as the handler of ``job_type``."""
+
+    def mark(func: Callable[..., Any]) -> Handler:
+        return Handler(job_type, func, inspect.iscoroutinefunction(func))
+
+    return mark
+
+
+@dataclass(slots=True)
+class Registry:
+    """The job types and handlers of one process."""
+
+    types: dict[str, JobType] = field(default_factory=dict)
+    handlers: dict[str, Handler] = field(default_factory=dict)
+
+    def add_type(self, job_type: JobType, source: str) -> None:
+        """Add a type.
+
+        Raises:
+            ConfigError: another type has the same name.
+        """
+        known = self.types.setdefault(job_type.name, job_type)
+        if known is not job_type:
+            raise ConfigError(f"job type {job_type.name!r} in {source} is already defined elsewhere; give it another name")
+
+    def add_handler(self, found: Handler, source: str) -> None:
+        """Add a handler and its type.
+
+        Raises:
+            ConfigError: the type has a handler already.
+        """
+        self.add_type(found.job_type, source)
+        known = self.handlers.setdefault(found.job_type.name, found)
+        if known is not found:
+            raise ConfigError(f"job type {found.job_type.name!r} has a second handler in {source}; keep one")
+
+    def add_module(self, name: str) -> None:
+        """Import module ``name`` and take every JobType and Handler among its attributes.
+
+        Raises:
+            ConfigError: the module cannot be imported, or holds no job type.
+        """
+        try:
+            module = importlib.import_module(name)
+        except Exception as error:  # a third party's module may raise anything
+            raise ConfigError(f"HANDLERS: module {name!r} cannot be imported: {error!r}; check its name and PYTHONPATH") from error
+        found = 0
+        for value in vars(module).values():
+            if isinstance(value, Handler):
+                self.add_handler(value, name)
+            elif isinstance(value, JobType):
+                self.add_type(value, name)
+            else:
+                continue
+            found += 1
+        if not found:
+            raise ConfigError(f"HANDLERS: module {name!r} defines no JobType or @handler; see README, 'Add a job type'")
+
+
+def load_registry(modules: Iterable[str], *, entry_points: bool = True) -> Registry:
+    """The registry of the given modules and of the installed entry points ``dtq.handlers``.
+
+    Raises:
+        ConfigError: a module cannot be used.
+    """
+    registry = Registry()
+    names = list(modules)
+    if entry_points:
+        names += [point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)]
+    for name in dict.fromkeys(names):
+        registry.add_module(name)
+    return registry
