@@ -1,0 +1,79 @@
+"""Fixtures for every kind of test: a real Valkey and a real PostgreSQL for each test process."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+
+from dtq.embedded import PostgresServer, ValkeyServer
+
+TEMPLATE = "dtq_template"
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ValkeyServer]:
+    """A Valkey of this test process; not durable. Tests that kill or configure a server start their own."""
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey"), durable=False)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def redis_url(valkey_server: ValkeyServer) -> str:
+    """URL of an empty Valkey."""
+    with redis.Redis.from_url(valkey_server.url) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture(scope="session")
+def pg_server() -> Iterator[PostgresServer]:
+    """A PostgreSQL of this test process; not durable. Tests that stop or configure a server start their own."""
+    # Not in pytest's folder: it is closed to the account that PostgreSQL runs under when the tests run as root.
+    data_dir = Path(tempfile.mkdtemp(prefix="dtq-pg-"))
+    server = PostgresServer(data_dir, settings={"fsync": "off", "full_page_writes": "off", "autovacuum": "off"})
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(data_dir)
+
+
+@pytest.fixture(scope="session")
+def pg_template(pg_server: PostgresServer) -> str:
+    """Name of a migrated database that is copied for each test; migrating one takes much longer than a copy."""
+    from dtq.storage.migrate import migrate
+
+    with psycopg.connect(pg_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+    migrate(pg_server.url_of(TEMPLATE))
+    return TEMPLATE
+
+
+@pytest.fixture
+def pg_dsn(pg_server: PostgresServer, pg_template: str, request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a fresh migrated database."""
+    name = f"test_{abs(hash(request.node.nodeid)):x}"
+    with psycopg.connect(pg_server.url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE {pg_template}")
+        yield pg_server.url_of(name)
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+async def store(pg_dsn: str) -> AsyncIterator[object]:
+    """An open store on a fresh migrated database."""
+    from dtq.storage import Store
+
+    store = Store(pg_dsn)
+    await store.open()
+    yield store
+    await store.close()
