@@ -120,19 +120,21 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     logs: list[str] = []
 
 
-class TerminalJob(msgspec.Struct, frozen=True, omit_defaults=True):
+class TerminalJob(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The record of a finished job, as the finish script stores it and the outbox carries it to PostgreSQL.
 
-    ``payload`` and ``result`` hold JSON text unparsed. Times are ms since the epoch.
+    ``payload`` and ``result`` hold JSON text unparsed. Times are ms since the epoch. The fields up to ``replays`` are
+    always written, in this order: the scripts find them at the start of the text.
     """
 
     id: str
     queue: str
     type: str
     state: State
-    payload: msgspec.Raw
     submitted: int
     finished: int
+    replays: int = msgspec.field(default_factory=lambda: 0)
+    payload: msgspec.Raw
     started: int | None = None
     result: msgspec.Raw | None = None
     error: JobError | None = None
@@ -140,7 +142,6 @@ class TerminalJob(msgspec.Struct, frozen=True, omit_defaults=True):
     priority: str = "normal"
     timeout: float | None = None
     max_retries: int | None = None
-    replays: int = 0
     output: str | None = None
     """Blob key of the file the job produced, if any."""
     schedule: str | None = None

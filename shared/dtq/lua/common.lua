@@ -1,0 +1,130 @@
+-- Helpers that other scripts include with "--#include common". Not a script of its own.
+--
+-- Every script gets KEYS[1] = "dtq:{QUEUE}" and derives the queue's other keys from it. They all carry the same hash
+-- tag, so on a cluster they are in the slot of KEYS[1] (docs/adr/0002). The key map is in docs/architecture.md.
+--
+-- A record is the hash p:job:ID of a job that has a history: fields t type, p payload, o options (JSON), lane,
+-- st scheduled|retrying|queued, sub submit time, due, e "LANE:ENTRY" while in a stream, n failed attempts,
+-- c crashes, a history (JSON objects joined by commas), rp replays, uid of the schedule that started it.
+
+local GROUP = 'w'
+
+local function clock()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function text(n) -- a whole number in full: Lua prints large ones as 1.7e+12
+  return string.format('%.0f', n)
+end
+
+local function wake(p) -- one token lets one idle worker out of its blocking read
+  if redis.call('LLEN', p .. ':wake') == 0 then redis.call('RPUSH', p .. ':wake', '1') end
+end
+
+local function pairs_of(flat)
+  local map = {}
+  for i = 1, #flat, 2 do map[flat[i]] = flat[i + 1] end
+  return map
+end
+
+local function record(p, id)
+  local flat = redis.call('HGETALL', p .. ':job:' .. id)
+  if #flat == 0 then return nil end
+  return pairs_of(flat)
+end
+
+-- The record that a job gets when it leaves its first stream entry.
+local function record_of_entry(lane, eid, fields)
+  local f = pairs_of(fields)
+  return {t = f.t or '', p = f.p or 'null', o = f.o or '', lane = lane, sub = string.match(eid, '^%d+'), n = '0', c = '0', a = '', rp = '0'}
+end
+
+local function save(p, id, rec)
+  local flat = {}
+  for k, v in pairs(rec) do flat[#flat + 1] = k; flat[#flat + 1] = v end
+  redis.call('HSET', p .. ':job:' .. id, unpack(flat))
+end
+
+local function enqueue(p, id, lane) -- puts a recorded job into a stream and notes where
+  local eid = redis.call('XADD', p .. ':' .. lane, '*', 'i', id)
+  redis.call('HSET', p .. ':job:' .. id, 'st', 'queued', 'e', lane .. ':' .. eid)
+end
+
+local function json_or_text(s) -- payloads are JSON; one that somebody broke by hand is kept as a string
+  if pcall(cjson.decode, s) then return s end
+  return cjson.encode(s)
+end
+
+local NAMES = {h = 'high', n = 'normal', l = 'low', f = 'normal'}
+
+-- The JSON text of a TerminalJob (dtq.job) for a transition that no worker reports.
+local function terminal_json(queue, id, rec, state, now, err)
+  local out = {'{"id":', cjson.encode(id), ',"queue":', cjson.encode(queue), ',"type":', cjson.encode(rec.t or ''),
+    ',"state":"', state, '","submitted":', rec.sub or text(now), ',"finished":', text(now), ',"replays":', rec.rp or '0',
+    ',"payload":', json_or_text(rec.p or 'null'), ',"priority":"', NAMES[rec.lane] or 'normal', '","attempts":[', rec.a or '', ']'}
+  if err then out[#out + 1] = ',"error":' .. err end
+  local ok, opts = pcall(cjson.decode, rec.o or '')
+  if ok and type(opts) == 'table' then
+    if opts.timeout then out[#out + 1] = ',"timeout":' .. cjson.encode(opts.timeout) end
+    if opts.max_retries then out[#out + 1] = ',"max_retries":' .. cjson.encode(opts.max_retries) end
+    if opts.schedule then out[#out + 1] = ',"schedule":' .. cjson.encode(opts.schedule) end
+  end
+  out[#out + 1] = '}'
+  return table.concat(out)
+end
+
+-- state, finish time and replays of a TerminalJob's JSON text: its first fields are always the same (dtq.job)
+local function head_of(blob)
+  return string.match(blob, '^{"id":"[^"]*","queue":"[^"]*","type":".-","state":"(%a+)","submitted":%d+,"finished":(%d+),"replays":(%d+)')
+end
+
+-- Ends a job: terminal record, dead-letter set if it failed, outbox. Its stream entry is the caller's to remove.
+local function finish_here(p, id, rec, state, now, err, resultttl, deadttl)
+  local queue = string.match(p, '{(.*)}')
+  local blob = terminal_json(queue, id, rec, state, now, err)
+  local ttl = resultttl
+  if state == 'failed' then
+    ttl = deadttl
+    redis.call('ZADD', p .. ':dead', text(now), id)
+  end
+  redis.call('SET', p .. ':done:' .. id, blob, 'PX', ttl)
+  redis.call('DEL', p .. ':job:' .. id)
+  redis.call('HDEL', p .. ':cancel', id)
+  redis.call('ZREM', p .. ':delayed', id)
+  redis.call('XADD', p .. ':outbox', '*', 'r', '[' .. blob .. ']')
+  return blob
+end
+
+local function is_pending(p, lane, eid)
+  local ok, found = pcall(redis.call, 'XPENDING', p .. ':' .. lane, GROUP, eid, eid, 1)
+  if ok and type(found) == 'table' and found.err == nil and found[1] then return found[1] end
+  return nil
+end
+
+local CANCELLED = '{"kind":"cancelled","message":"cancelled by request"}'
+
+-- Cancels a job wherever it is. Returns its state afterwards ('running': its worker is told), or nil if unknown.
+local function cancel(p, id, kind, eid, now, resultttl, deadttl)
+  local done = redis.call('GET', p .. ':done:' .. id)
+  if done then return (head_of(done)) end
+  local rec = record(p, id)
+  local lane = kind
+  if rec then
+    if rec.st ~= 'queued' then
+      finish_here(p, id, rec, 'cancelled', now, CANCELLED, resultttl, deadttl)
+      return 'cancelled'
+    end
+    lane, eid = string.match(rec.e or '', '^(%a):(.*)$')
+  end
+  if not (lane == 'f' or lane == 'h' or lane == 'n' or lane == 'l') then return nil end
+  local found = redis.call('XRANGE', p .. ':' .. lane, eid, eid)
+  if #found == 0 then return nil end
+  if is_pending(p, lane, eid) then
+    redis.call('HSET', p .. ':cancel', id, text(now))
+    return 'running'
+  end
+  redis.call('XDEL', p .. ':' .. lane, eid)
+  finish_here(p, id, rec or record_of_entry(lane, eid, found[1][2]), 'cancelled', now, CANCELLED, resultttl, deadttl)
+  return 'cancelled'
+end

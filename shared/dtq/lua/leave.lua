@@ -1,0 +1,20 @@
+-- leave: a worker says good-bye to a queue.
+--
+-- KEYS  1 "dtq:{QUEUE}"
+-- ARGV  1 worker
+-- Reply the number of its claims left. While there are any, it is marked as expired, so that reclaim takes them at once.
+--#include common
+local p, worker = KEYS[1], ARGV[1]
+local left = 0
+for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
+  local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, '-', '+', 1, worker)
+  if found.err then
+    -- no such stream or group: nothing claimed there
+  elseif #found > 0 then
+    left = left + 1
+  else
+    redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker)
+  end
+end
+if left > 0 then redis.call('ZADD', p .. ':workers', '0', worker) else redis.call('ZREM', p .. ':workers', worker) end
+return left

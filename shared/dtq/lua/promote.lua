@@ -1,0 +1,21 @@
+-- promote: puts delayed and retrying jobs whose time has come into their streams. Claim does this too; this is for
+-- queues from which nobody claims at the moment.
+--
+-- KEYS  1 "dtq:{QUEUE}"
+-- ARGV  1 most jobs to promote
+-- Reply {promoted, next due ms or -1}
+--#include common
+local p = KEYS[1]
+local now = clock()
+local promoted = 0
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, tonumber(ARGV[1]))) do
+  local lane = redis.call('HGET', p .. ':job:' .. id, 'lane')
+  redis.call('ZREM', p .. ':delayed', id)
+  if lane then
+    enqueue(p, id, lane)
+    promoted = promoted + 1
+  end
+end
+if promoted > 0 then wake(p) end
+local first = redis.call('ZRANGE', p .. ':delayed', 0, 0, 'WITHSCORES')
+return {promoted, tonumber(first[2] or -1)}

@@ -1,0 +1,82 @@
+-- reclaim: takes the jobs of workers whose lease ran out, and tidies. Any process may call it at any time.
+--
+-- KEYS  1 "dtq:{QUEUE}"
+-- ARGV  1 most jobs to take, 2 crashes after which a job has failed (worker_lost), 3 ms a finished job is kept,
+--       4 ms a failed one is kept, 5 = 1: also look for consumers without a lease, which only damage from outside leaves
+-- Reply {requeued, failed, cancelled, workers removed}. A job taken runs first (lane f); its crash counter goes up, its
+--       failure counter does not.
+--#include common
+local p, budget, crashes = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+local resultttl, deadttl = ARGV[3], ARGV[4]
+local now = clock()
+local LANES = {'f', 'h', 'n', 'l'}
+local requeued, failed, cancelled, removed = 0, 0, 0, 0
+
+local function take(lane, eid, worker, idle)
+  local found = redis.call('XRANGE', p .. ':' .. lane, eid, eid)
+  if found[1] then
+    local fields = found[1][2]
+    local id, rec
+    if fields[1] == 'i' then
+      id = fields[2]
+      rec = record(p, id)
+    else
+      local ms, seq = string.match(eid, '^(%d+)-(%d+)$')
+      id = string.format('%011x%05x%s-%s', tonumber(ms), tonumber(seq), lane, string.match(p, '{(.*)}'))
+      rec = record_of_entry(lane, eid, fields)
+    end
+    if rec then
+      local number = tonumber(rec.n or '0') + tonumber(rec.c or '0') + 1
+      local attempt = '{"number":' .. number .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. text(now - idle) ..
+        ',"finished":' .. text(now) .. ',"outcome":"lost","error":{"kind":"worker_lost","message":"the worker stopped renewing its lease"}}'
+      rec.a = (rec.a and rec.a ~= '') and rec.a .. ',' .. attempt or attempt
+      rec.c = text(tonumber(rec.c or '0') + 1)
+      if redis.call('HEXISTS', p .. ':cancel', id) == 1 then
+        finish_here(p, id, rec, 'cancelled', now, CANCELLED, resultttl, deadttl)
+        cancelled = cancelled + 1
+      elseif tonumber(rec.c) >= crashes then
+        local err = '{"kind":"worker_lost","message":"its worker died ' .. rec.c .. ' times while running it"}'
+        finish_here(p, id, rec, 'failed', now, err, resultttl, deadttl)
+        failed = failed + 1
+      else
+        save(p, id, rec)
+        enqueue(p, id, 'f')
+        requeued = requeued + 1
+      end
+    end
+  end
+  redis.call('XACK', p .. ':' .. lane, GROUP, eid)
+  redis.call('XDEL', p .. ':' .. lane, eid)
+end
+
+if ARGV[5] == '1' then
+  for _, lane in ipairs(LANES) do
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', p .. ':' .. lane, GROUP)
+    if not consumers.err then
+      for _, flat in ipairs(consumers) do
+        local name = pairs_of(flat).name
+        if not redis.call('ZSCORE', p .. ':workers', name) then redis.call('ZADD', p .. ':workers', '0', name) end
+      end
+    end
+  end
+  redis.call('ZREMRANGEBYSCORE', p .. ':dead', '-inf', text(now - tonumber(deadttl)))
+end
+
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. ':workers', '-inf', text(now), 'LIMIT', 0, 16)) do
+  for _, lane in ipairs(LANES) do
+    if budget > 0 then
+      local pending = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, '-', '+', budget, worker)
+      if not pending.err then
+        for _, item in ipairs(pending) do take(lane, item[1], worker, tonumber(item[3])) end
+        budget = budget - #pending
+      end
+    end
+  end
+  if budget > 0 then
+    for _, lane in ipairs(LANES) do redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker) end
+    redis.call('ZREM', p .. ':workers', worker)
+    removed = removed + 1
+  end
+end
+if requeued > 0 then wake(p) end
+return {requeued, failed, cancelled, removed}

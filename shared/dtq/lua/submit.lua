@@ -1,0 +1,120 @@
+-- submit(n): puts jobs into their queues, all or none.
+--
+-- KEYS  one "dtq:{QUEUE}" per queue named (several only where all are on one server)
+-- ARGV  1 limit of jobs a queue may hold (0: none), 2 ms that an idempotency key is remembered, then segments:
+--       P key lane type options count payload*count   jobs to run now, alike but for their payload
+--       S key lane type options payload mode value idempotency digest   one job; mode 0 now, 1 delay ms, 2 at ms;
+--         idempotency and digest '' when there is no key
+-- Reply {now, answer*n}: an answer is the stream entry id of a job queued now, {id, due ms} of one scheduled, or
+--       {0, id} for the repeat of an idempotent request. Errors before anything is written: FULL key, CONFLICT index.
+--#include common
+local limit, idemttl = tonumber(ARGV[1]), ARGV[2]
+local now = clock()
+local total = #ARGV
+
+if limit > 0 then
+  local adding = {}
+  local i = 3
+  while i <= total do
+    local key = tonumber(ARGV[i + 1])
+    if ARGV[i] == 'P' then
+      adding[key] = (adding[key] or 0) + tonumber(ARGV[i + 5])
+      i = i + 6 + tonumber(ARGV[i + 5])
+    else
+      adding[key] = (adding[key] or 0) + 1
+      i = i + 10
+    end
+  end
+  for key, n in pairs(adding) do
+    local p = KEYS[key]
+    local held = redis.call('ZCARD', p .. ':delayed')
+    for _, lane in ipairs({'f', 'h', 'n', 'l'}) do held = held + redis.call('XLEN', p .. ':' .. lane) end
+    if held + n > limit then return redis.error_reply('FULL ' .. key) end
+  end
+end
+
+local keyed = {} -- idempotency key -> {digest, answer} of this batch and of earlier ones
+do
+  local i, index = 3, 0
+  while i <= total do
+    if ARGV[i] == 'P' then
+      local n = tonumber(ARGV[i + 5])
+      i, index = i + 6 + n, index + n
+    else
+      local idem = ARGV[i + 8]
+      if idem ~= '' then
+        local where = ARGV[i + 1] .. ':' .. idem
+        if not keyed[where] then
+          local known = redis.call('GET', KEYS[tonumber(ARGV[i + 1])] .. ':idem:' .. idem)
+          if known then
+            local digest, id = string.match(known, '^(%S*) (.*)$')
+            keyed[where] = {digest, {0, id}}
+          else
+            keyed[where] = {ARGV[i + 9], nil}
+          end
+        end
+        if keyed[where][1] ~= ARGV[i + 9] then return redis.error_reply('CONFLICT ' .. index) end
+      end
+      i, index = i + 10, index + 1
+    end
+  end
+end
+
+local function schedule(p, lane, jtype, options, payload, due)
+  local id = string.format('%011x%05xd-%s', now, redis.call('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
+  redis.call('HSET', p .. ':job:' .. id, 't', jtype, 'p', payload, 'o', options, 'lane', lane, 'st', 'scheduled',
+    'sub', text(now), 'due', text(due), 'n', '0', 'c', '0', 'a', '', 'rp', '0')
+  redis.call('ZADD', p .. ':delayed', text(due), id)
+  return {id, due}
+end
+
+local function add(p, lane, jtype, options, payload)
+  if options == '' then return redis.call('XADD', p .. ':' .. lane, '*', 't', jtype, 'p', payload) end
+  return redis.call('XADD', p .. ':' .. lane, '*', 't', jtype, 'p', payload, 'o', options)
+end
+
+local reply = {now}
+local ready = {}
+local i = 3
+while i <= total do
+  local key = tonumber(ARGV[i + 1])
+  local p, lane, jtype, options = KEYS[key], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4]
+  if ARGV[i] == 'P' then
+    local n = tonumber(ARGV[i + 5])
+    local stream = p .. ':' .. lane
+    if options == '' then
+      for k = i + 6, i + 5 + n do reply[#reply + 1] = redis.call('XADD', stream, '*', 't', jtype, 'p', ARGV[k]) end
+    else
+      for k = i + 6, i + 5 + n do reply[#reply + 1] = redis.call('XADD', stream, '*', 't', jtype, 'p', ARGV[k], 'o', options) end
+    end
+    ready[p] = true
+    i = i + 6 + n
+  else
+    local idem = ARGV[i + 8]
+    local known = idem ~= '' and keyed[ARGV[i + 1] .. ':' .. idem]
+    if known and known[2] then
+      reply[#reply + 1] = known[2]
+    else
+      local mode, value = ARGV[i + 6], tonumber(ARGV[i + 7])
+      local due = mode == '1' and now + value or value
+      local answer, id
+      if mode ~= '0' and due > now then
+        answer = schedule(p, lane, jtype, options, ARGV[i + 5], due)
+        id = answer[1]
+      else
+        answer = add(p, lane, jtype, options, ARGV[i + 5])
+        local ms, seq = string.match(answer, '^(%d+)-(%d+)$')
+        id = string.format('%011x%05x%s-%s', tonumber(ms), tonumber(seq), lane, string.match(p, '{(.*)}'))
+        ready[p] = true
+      end
+      reply[#reply + 1] = answer
+      if known then
+        known[2] = {0, id}
+        redis.call('SET', p .. ':idem:' .. idem, ARGV[i + 9] .. ' ' .. id, 'PX', idemttl)
+      end
+    end
+    i = i + 10
+  end
+end
+for p, _ in pairs(ready) do wake(p) end
+return reply

@@ -1,0 +1,195 @@
+"""The queue as workers use it: claim, finish, renew, leave. Each call is one round trip for any number of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from dtq.ids import make_id
+from dtq.job import Attempt
+from dtq.queue import keys, scripts
+from dtq.queue.connection import Client, translated
+from dtq.queue.views import decode_attempts, decode_options
+
+__all__ = ["Claim", "ClaimedJob", "Claims", "Finish", "Finished", "Renewal", "read_claim"]
+
+
+class ClaimedJob(msgspec.Struct, gc=False):
+    """A job under this worker's lease. ``lane`` and ``entry`` locate the claim; ``recorded``: it has a history.
+
+    ``defect`` says why the entry cannot be run, if it was damaged in Redis; the job must still be ended.
+    """
+
+    id: str
+    queue: str
+    type: str
+    payload: bytes
+    lane: str
+    entry: str
+    submitted: int
+    recorded: bool = False
+    failures: int = 0
+    crashes: int = 0
+    history: tuple[Attempt, ...] = ()
+    priority: str = "normal"
+    timeout: float | None = None
+    max_retries: int | None = None
+    replays: int = 0
+    schedule: str | None = None
+    defect: str = ""
+
+    @property
+    def attempt(self) -> int:
+        """Number of the attempt that this claim is for, from 1."""
+        return self.failures + self.crashes + 1
+
+
+class Claim(msgspec.Struct):
+    """What a claim brought. Times in ms by the server's clock; ``next_due`` None when nothing is delayed."""
+
+    now: int
+    paused: bool
+    next_due: int | None
+    jobs: list[ClaimedJob]
+
+
+class Finish(msgspec.Struct, gc=False):
+    """The end of one attempt. ``op``: k terminal, f failed for good, r retry, h hand back (see lua/finish.lua).
+
+    ``text`` is the TerminalJob (k, f) or the Attempt (r) as JSON; ``delay_ms`` is for r.
+    """
+
+    job: ClaimedJob
+    op: str
+    text: bytes = b""
+    delay_ms: int = 0
+
+
+class Finished(msgspec.Struct):
+    """What finish did: the outbox entry written, if any, and the positions that were stale or became cancelled."""
+
+    outbox: str | None
+    stale: set[int]
+    cancelled: set[int]
+
+
+class Renewal(msgspec.Struct):
+    """``held`` is False when the lease had run out. ``cancels``: ids of running jobs to be cancelled."""
+
+    held: bool
+    cancels: list[str]
+
+
+_PRIORITY = {"h": "high", "n": "normal", "l": "low", "f": "normal"}
+
+
+class Claims:
+    """One worker's dealings with the queues. ``worker`` is a name used for one process's life only.
+
+    Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer.
+    """
+
+    def __init__(self, client: Client, worker: str, lease_ms: int, result_ms: int, dead_ms: int) -> None:
+        """``result_ms`` and ``dead_ms``: how long finished and failed jobs are kept in Redis."""
+        self._client = client
+        self.worker = worker
+        self._lease_ms = lease_ms
+        self._result_ms = result_ms
+        self._dead_ms = dead_ms
+        self._claim = scripts.load("claim")
+        self._finish = scripts.load("finish")
+        self._renew = scripts.load("renew")
+        self._leave = scripts.load("leave")
+
+    async def claim(self, queue: str, count: int) -> Claim:
+        """Take up to ``count`` jobs."""
+        reply = await self._claim.run(self._client, [keys.prefix(queue)], [self.worker, count, self._lease_ms])
+        return read_claim(queue, reply)
+
+    async def finish(self, queue: str, ends: Sequence[Finish]) -> Finished:
+        """End attempts of jobs of one queue. What is no longer this worker's is left as it is, and reported stale."""
+        args: list[Any] = [self.worker, self._result_ms, self._dead_ms]
+        for end in ends:
+            job = end.job
+            extra = end.delay_ms if end.op == "r" else ("1" if job.recorded else "")
+            args += (end.op, job.lane, job.entry, job.id, end.text, extra)
+        reply = await self._finish.run(self._client, [keys.prefix(queue)], args)
+        odd = dict(zip(reply[2::2], reply[3::2], strict=True))
+        stale = {index for index, what in odd.items() if what == 0}
+        return Finished(reply[1].decode() or None, stale, set(odd) - stale)
+
+    async def renew(self, queue: str) -> Renewal:
+        """Keep the claims on one queue."""
+        reply = await self._renew.run(self._client, [keys.prefix(queue)], [self.worker, self._lease_ms])
+        return Renewal(reply[0] == 1, [job_id.decode() for job_id in reply[1:]])
+
+    async def leave(self, queue: str) -> int:
+        """Say good-bye to a queue; what is still claimed can be reclaimed at once. Returns how many lanes hold claims."""
+        left: int = await self._leave.run(self._client, [keys.prefix(queue)], [self.worker])
+        return left
+
+    async def wait(self, blocking: Client, queues: Sequence[str], timeout_s: float) -> bool:
+        """Block until there may be work in one of the queues, or time is up. ``blocking`` is a client for this alone."""
+        with translated():
+            return await blocking.blpop([keys.wake(queue) for queue in queues], timeout=timeout_s) is not None
+
+
+def read_claim(queue: str, reply: list[Any]) -> Claim:
+    """The claim script's reply as jobs."""
+    jobs: list[ClaimedJob] = []
+    for position in range(3, len(reply), 2):
+        lane = reply[position].decode()
+        for entry, fields in reply[position + 1]:
+            jobs.append(_job(queue, lane, entry.decode(), fields))
+    due = reply[2]
+    return Claim(reply[0], reply[1] == 1, None if due < 0 else due, jobs)
+
+
+def _job(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:
+    count = len(fields or ())
+    if count == 4 and fields[0] == b"t":
+        try:
+            jtype = fields[1].decode()
+        except UnicodeDecodeError:
+            return _defective(queue, lane, entry, "its type is not UTF-8")
+        ms = int(entry.partition("-")[0])
+        return ClaimedJob(make_id(entry, lane, queue), queue, jtype, fields[3], lane, entry, ms, priority=_PRIORITY[lane])
+    if count >= 3 and fields[0] == b"i":
+        return _recorded(queue, lane, entry, fields)
+    if count == 6 and fields[0] == b"t" and fields[4] == b"o":
+        job = _job(queue, lane, entry, fields[:4])
+        return _with_options(job, fields[5])
+    return _defective(queue, lane, entry, "its stream entry has none of the fields of a job")
+
+
+def _with_options(job: ClaimedJob, text: bytes) -> ClaimedJob:
+    options = decode_options(text)
+    timeout, retries, schedule = options.get("timeout"), options.get("max_retries"), options.get("schedule")
+    if isinstance(timeout, (int, float)) and timeout > 0:
+        job.timeout = float(timeout)
+    if isinstance(retries, int):
+        job.max_retries = retries
+    if isinstance(schedule, str):
+        job.schedule = schedule
+    return job
+
+
+def _recorded(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:
+    try:
+        job_id = fields[1].decode()
+        jtype, payload, options, failures, crashes, history, submitted, replays, home = fields[2] if len(fields) == 3 else fields[-1]
+        job = ClaimedJob(job_id, queue, jtype.decode(), payload, lane, entry, int(submitted), recorded=True)
+        job.failures, job.crashes, job.replays = int(failures or 0), int(crashes or 0), int(replays or 0)
+        job.history = decode_attempts(history or b"")
+        job.priority = _PRIORITY.get((home or b"n").decode(), "normal")
+        return _with_options(job, options or b"")
+    except (AttributeError, TypeError, ValueError):
+        return _defective(queue, lane, entry, "its record is missing or damaged")
+
+
+def _defective(queue: str, lane: str, entry: str, why: str) -> ClaimedJob:
+    kind = lane if lane != "f" else "n"
+    ms = int(entry.partition("-")[0])
+    return ClaimedJob(make_id(entry, kind, queue), queue, "", b"null", lane, entry, ms, defect=why)

@@ -1,0 +1,107 @@
+"""The connection to Redis or Valkey: client construction, cluster detection, errors translated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import redis.asyncio as aredis
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from dtq.errors import QueueUnavailable
+
+__all__ = ["Client", "connect", "translated"]
+
+Client = Any
+"""redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
+
+CONNECT_TIMEOUT = 1.0
+"""Seconds to wait for a connection: on one network a server answers in milliseconds or not at all."""
+
+ANSWER_TIMEOUT = 5.0
+"""Seconds to wait for an answer. Scripts are bounded to milliseconds; this covers a server busy with a save."""
+
+_AWAY = (
+    RedisConnectionError,
+    RedisTimeoutError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    TryAgainError,
+    AuthenticationError,
+    OSError,
+)
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) or type(error).__name__
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained."""
+    try:
+        yield
+    except _AWAY as error:
+        raise QueueUnavailable(f"Redis does not serve: {_reason(error)}") from error
+    except ResponseError as error:
+        text = str(error)
+        if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
+            raise QueueUnavailable(f"Redis does not serve: {text}") from error
+        raise
+
+
+def _options(blocking: bool, connections: int) -> dict[str, Any]:
+    return {
+        "decode_responses": False,
+        # A command whose answer was lost may have been executed: only the caller knows whether it may be sent again.
+        "retry": AsyncRetry(NoBackoff(), 0),
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": None if blocking else ANSWER_TIMEOUT,
+        "max_connections": connections,
+        "protocol": 2,
+    }
+
+
+async def connect(url: str, *, blocking: bool = False, connections: int = 64) -> Client:
+    """A client for ``url``: of one server, or of a cluster when the server says it is part of one.
+
+    ``blocking`` clients wait for ever for an answer, as blocking reads need. A server that is away is taken for a single
+    one; its client connects when it is back.
+
+    Raises:
+        QueueUnavailable: never here; every later use may.
+    """
+    options = _options(blocking, connections)
+    client = aredis.Redis.from_url(url, **options)
+    try:
+        info = await client.info("cluster")
+    except (RedisError, OSError):
+        return client
+    if not info.get("cluster_enabled"):
+        return client
+    await client.aclose()
+    del options["retry"]
+    cluster = aredis.RedisCluster.from_url(url, **options, retry=AsyncRetry(NoBackoff(), 1))
+    with translated():
+        await cluster.initialize()
+    return cluster

@@ -1,0 +1,402 @@
+"""The queue as submitters, schedulers and operators use it. Workers claim through :mod:`dtq.queue.claims`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from redis.exceptions import NoScriptError, ResponseError
+
+from dtq.config import Settings
+from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueFull, QueueUnavailable
+from dtq.ids import make_id, parse_id, tick_id
+from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
+from dtq.queue import keys, scripts, views
+from dtq.queue.connection import Client, connect, translated
+from dtq.queue.encode import options_json, submit_arguments
+from dtq.queue.live import LiveFilter, list_live
+
+__all__ = ["MAX_CRASHES", "FireTick", "Fired", "Queue", "QueueStats", "Reclaimed", "Run", "Submitted"]
+
+MAX_CRASHES = 3
+"""A job that was running when its worker died so many times has failed: it is probably what kills them."""
+
+SUBMIT_CHUNK = 1000
+"""Jobs per submit script: it blocks the server for about 2 ms, and stays within Lua's limits."""
+
+
+class Submitted(msgspec.Struct, frozen=True, gc=False):
+    """What became of a submission. ``created`` is False for the repeat of an idempotent request; ``run_at`` is in ms."""
+
+    id: str
+    state: State
+    created: bool = True
+    run_at: int | None = None
+
+
+class QueueStats(msgspec.Struct, frozen=True):
+    """Numbers of one queue. ``oldest_age_seconds`` is how long the longest waiting ready job has been ready."""
+
+    name: str
+    ready: int
+    due: int
+    delayed: int
+    running: int
+    dead: int
+    oldest_age_seconds: float
+    paused: bool
+    workers: int
+    outbox: int
+
+    @property
+    def demand(self) -> int:
+        """Jobs that need a worker now, running ones included: what autoscaling reads."""
+        return self.ready + self.due + self.running
+
+
+class Reclaimed(msgspec.Struct, frozen=True):
+    """What one call of reclaim did: jobs requeued, failed as worker_lost, cancelled; workers removed."""
+
+    requeued: int
+    failed: int
+    cancelled: int
+    workers: int
+
+
+class FireTick(msgspec.Struct, frozen=True):
+    """A schedule's wish to run ``job`` for the tick at ``minute_ms``; 0 asks for a run by hand, outside any policy."""
+
+    uid: str
+    name: str
+    minute_ms: int
+    policy: str
+    job: NewJob
+
+
+class Fired(msgspec.Struct, frozen=True):
+    """``outcome`` is started, duplicate (this tick ran before) or active (Forbid). ``active``: live runs afterwards."""
+
+    outcome: str
+    id: str | None
+    active: list[str]
+
+
+class Run(msgspec.Struct, frozen=True):
+    """A run of a schedule. ``state`` is live, succeeded, failed, cancelled or gone; times in ms."""
+
+    id: str
+    tick_ms: int
+    state: str
+    finished_ms: int
+
+
+class Queue:
+    """All queues in one Redis or Valkey.
+
+    Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer or refuses writes.
+    """
+
+    def __init__(self, client: Client, settings: Settings, *, cluster: bool = False) -> None:
+        """Use ``client``; normally called by :meth:`connect`."""
+        self.client = client
+        self.settings = settings
+        self.cluster = cluster
+        self._known: set[str] = set()
+        self._ttls = (settings.resultttl * 1000, settings.deadttl * 1000)
+
+    @classmethod
+    async def connect(cls, settings: Settings, *, connections: int = 64) -> Queue:
+        """A queue on the server at REDISADDR; a server that is away is reconnected to when used."""
+        client = await connect(settings.redis_url, connections=connections)
+        return cls(client, settings, cluster=hasattr(client, "get_primaries"))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self.client.aclose()
+
+    async def ping(self) -> None:
+        """Return when the server answers."""
+        with translated():
+            await self.client.ping()
+
+    async def _run(self, name: str, queue: str, *args: Any) -> Any:
+        return await scripts.load(name).run(self.client, [keys.prefix(queue)], list(args))
+
+    # ------------------------------------------------------------------ submit
+
+    async def submit(self, jobs: Sequence[NewJob]) -> list[Submitted]:
+        """Put jobs into their queues: all of them or, when an error is raised, none.
+
+        At most 1,000 jobs a call are all-or-nothing; more are sent in several calls.
+
+        Raises:
+            QueueFull: a queue would exceed MAXQUEUELENGTH.
+            IdempotencyConflict: a key was used before with another digest.
+            InvalidRequest: on a cluster, the jobs name several queues.
+        """
+        if len(jobs) > SUBMIT_CHUNK:
+            done: list[Submitted] = []
+            for start in range(0, len(jobs), SUBMIT_CHUNK):
+                done += await self.submit(jobs[start : start + SUBMIT_CHUNK])
+            return done
+        if not jobs:
+            return []
+        names, args = submit_arguments(jobs, self.settings.maxqueuelength, self.settings.idempotencyttl * 1000)
+        await self._prepare(jobs, names)
+        try:
+            reply = await scripts.load("submit").run(self.client, names, args)
+        except ResponseError as error:
+            raise _refusal(error, names) from error
+        return [_submitted(job, answer) for job, answer in zip(jobs, reply[1:], strict=True)]
+
+    async def _prepare(self, jobs: Sequence[NewJob], names: list[str]) -> None:
+        """What must hold before jobs are written: queues are registered, idempotency keys point to one queue only."""
+        fresh = {job.queue for job in jobs} - self._known
+        if self.cluster and len(names) > 1:
+            raise InvalidRequest(
+                "jobs of one batch must name one queue: this server is a cluster",
+                [("queue", "use one queue in a batch, or send one batch a queue")],
+            )
+        if fresh:
+            with translated():
+                await self.client.sadd(keys.QUEUES, *fresh)
+            self._known |= fresh
+        for index, job in enumerate(jobs):
+            if job.idempotency_key is not None:
+                await self._reserve(job, index)
+
+    async def _reserve(self, job: NewJob, index: int) -> None:
+        """Bind an idempotency key to one queue and body, whichever slot they are in; the submit script does the rest."""
+        mine = f"{job.queue} {job.digest}".encode()
+        with translated():
+            known = await self.client.set(
+                f"dtq:idem:{job.idempotency_key}", mine, nx=True, get=True, px=self.settings.idempotencyttl * 1000
+            )
+        if known is not None and known != mine:
+            raise IdempotencyConflict("this idempotency key was used with another body", index)
+
+    # ------------------------------------------------------------------ one job
+
+    async def get(self, job_id: str) -> JobView | None:
+        """The job as Redis knows it; None when it is unknown or no longer kept here.
+
+        Raises:
+            InvalidJobId: not a job id.
+        """
+        parts = parse_id(job_id)
+        return _view(job_id, parts.queue, await self._run("lookup", parts.queue, job_id, parts.kind, parts.entry))
+
+    async def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
+        """Several jobs in one round trip, in their order."""
+        script = scripts.load("lookup")
+        parts = [parse_id(job_id) for job_id in job_ids]
+        for _ in range(2):
+            with translated():
+                pipe = self.client.pipeline(transaction=False)
+                for job_id, part in zip(job_ids, parts, strict=True):
+                    pipe.execute_command("EVALSHA", script.sha, 1, keys.prefix(part.queue), job_id, part.kind, part.entry)
+                try:
+                    replies = await pipe.execute()
+                except NoScriptError:
+                    await self.client.script_load(script.text)
+                    continue
+            return [_view(job_id, part.queue, reply) for job_id, part, reply in zip(job_ids, parts, replies, strict=True)]
+        raise QueueUnavailable("Redis forgets its scripts")
+
+    async def cancel(self, job_id: str) -> State | None:
+        """Cancel a job.
+
+        Returns its state afterwards: cancelled if it was waiting; running if its worker was asked to stop it, which
+        takes about half a second; a terminal state when there was nothing to cancel; None when Redis has it not.
+        """
+        parts = parse_id(job_id)
+        reply = await self._run("cancel", parts.queue, job_id, parts.kind, parts.entry, *self._ttls)
+        return None if reply is None else State(reply.decode())
+
+    async def replay(self, job_id: str, row: TerminalJob | None = None) -> Submitted | None:
+        """Put a failed or cancelled job back into its queue under its own id, with its retries afresh.
+
+        ``row`` is its record from PostgreSQL, used when Redis has forgotten it. None when there is no record at all.
+
+        Raises:
+            IllegalTransition: it is live, or it has succeeded.
+        """
+        parts = parse_id(job_id)
+        with translated():
+            blob = await self.client.get(keys.done(parts.queue, job_id))
+        job = views.decode_terminal(blob) if blob is not None else row
+        if job is None:
+            return None
+        if job.state not in (State.FAILED, State.CANCELLED):
+            raise IllegalTransition(f"the job has {job.state}; only failed and cancelled jobs can be retried", job.state)
+        history = b",".join(msgspec.json.encode(attempt) for attempt in job.attempts)
+        options = options_json(job.timeout, job.max_retries, job.schedule)
+        args = (PRIORITIES[job.priority], job.type, bytes(job.payload), options, job.submitted, job.replays, history)
+        state = await self._run("replay", parts.queue, job_id, *args)
+        if state != b"queued":
+            view = await self.get(job_id)
+            raise IllegalTransition("the job is not failed or cancelled any more", view.state if view else "queued")
+        return Submitted(job_id, State.QUEUED)
+
+    async def wait(self, job_ids: str | Iterable[str], timeout_s: float) -> None:
+        """Return when all the jobs are terminal in Redis, or after ``timeout_s`` seconds."""
+        wanted = {job_ids} if isinstance(job_ids, str) else set(job_ids)
+        deadline = time.monotonic() + timeout_s
+        pause = 0.01
+        while wanted:
+            wanted -= await self.finished(wanted)
+            left = deadline - time.monotonic()
+            if not wanted or left <= 0:
+                return
+            await asyncio.sleep(min(pause, left))
+            pause = min(0.25, pause * 1.5)
+
+    async def finished(self, job_ids: Iterable[str]) -> set[str]:
+        """Those of the jobs that are terminal in Redis: one round trip for any number."""
+        ids = list(job_ids)
+        with translated():
+            pipe = self.client.pipeline(transaction=False)
+            for job_id in ids:
+                pipe.exists(keys.done(parse_id(job_id).queue, job_id))
+            found = await pipe.execute()
+        return {job_id for job_id, there in zip(ids, found, strict=True) if there}
+
+    # ------------------------------------------------------------------ queues
+
+    async def pause(self, queue: str) -> None:
+        """Stop handing out jobs of this queue; running ones go on."""
+        with translated():
+            await self.client.sadd(keys.QUEUES, queue)
+            await self.client.set(keys.paused(queue), "1")
+
+    async def resume(self, queue: str) -> None:
+        """Hand out jobs again."""
+        with translated():
+            await self.client.delete(keys.paused(queue))
+            await self.client.rpush(keys.wake(queue), "1")
+
+    async def queues(self) -> list[str]:
+        """Names of all queues ever submitted to, sorted."""
+        with translated():
+            names = await self.client.smembers(keys.QUEUES)
+        return sorted(name.decode() for name in names)
+
+    async def stats(self, names: Sequence[str]) -> list[QueueStats]:
+        """Numbers of the named queues, in their order; zeros for one never used."""
+        replies = await asyncio.gather(*(self._run("stats", name) for name in names))
+        return [_stats(name, reply) for name, reply in zip(names, replies, strict=True)]
+
+    async def list_live(self, wanted: LiveFilter, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
+        """A page of jobs that are not finished, newest first within each queue and lane, and the next page's cursor.
+
+        Raises:
+            InvalidCursor: ``cursor`` is not one that this method gave.
+        """
+        names = [wanted.queue] if wanted.queue else await self.queues()
+        return await list_live(self, names, wanted, cursor, limit)
+
+    # ------------------------------------------------------------------ duties any process may do
+
+    async def reclaim(self, queue: str, *, audit: bool = False, limit: int = 500) -> Reclaimed:
+        """Requeue jobs of workers whose lease ran out. ``audit`` also finds damage from outside and trims dead letters."""
+        reply = await self._run("reclaim", queue, limit, MAX_CRASHES, *self._ttls, int(audit))
+        return Reclaimed(*reply)
+
+    async def promote(self, queue: str, limit: int = 1000) -> tuple[int, int | None]:
+        """Make due jobs ready. Returns how many, and when the next one is due (ms) or None."""
+        promoted, due = await self._run("promote", queue, limit)
+        return promoted, None if due < 0 else due
+
+    async def outbox_length(self, names: Sequence[str]) -> int:
+        """Outbox entries of the named queues: batches of finished jobs not yet in PostgreSQL."""
+        with translated():
+            pipe = self.client.pipeline(transaction=False)
+            for name in names:
+                pipe.xlen(keys.outbox(name))
+            return sum(await pipe.execute())
+
+    async def read_outbox(self, queue: str, older_than_ms: int = 0, limit: int = 100) -> list[tuple[str, list[TerminalJob]]]:
+        """The oldest outbox entries, if written at least ``older_than_ms`` ago by the server's clock.
+
+        An entry that no script of ours wrote comes with an empty list.
+        """
+        with translated():
+            seconds, micros = await self.client.time()
+            newest = seconds * 1000 + micros // 1000 - older_than_ms
+            found = await self.client.xrange(keys.outbox(queue), "-", str(newest), count=limit)
+        return [(entry.decode(), _rows(fields)) for entry, fields in found]
+
+    async def clear_outbox(self, queue: str, entries: Sequence[str]) -> None:
+        """Remove entries that are in PostgreSQL."""
+        if entries:
+            with translated():
+                await self.client.xdel(keys.outbox(queue), *entries)
+
+    # ------------------------------------------------------------------ schedules
+
+    async def fire(self, tick: FireTick) -> Fired:
+        """Start the job of a tick, at most once per (uid, minute), under the concurrency policy."""
+        job = tick.job
+        if job.queue not in self._known:
+            with translated():
+                await self.client.sadd(keys.QUEUES, job.queue)
+            self._known.add(job.queue)
+        job_id = tick_id(tick.uid, tick.minute_ms, job.queue) if tick.minute_ms else ""
+        options = options_json(job.timeout, job.max_retries, tick.name)
+        args = (tick.uid, tick.minute_ms, tick.policy, job_id, PRIORITIES[job.priority], job.type, job.payload, options, *self._ttls)
+        reply = await self._run("fire", job.queue, *args)
+        return Fired(reply[0].decode(), reply[1].decode() or None, [run.decode() for run in reply[2:]])
+
+    async def runs(self, queue: str, uid: str, forget: Sequence[str] = ()) -> list[Run]:
+        """The runs of a schedule not forgotten yet, after forgetting the given ids."""
+        reply = await self._run("runs", queue, uid, *forget)
+        return [Run(run.decode(), int(tick), state.decode(), int(finished)) for run, tick, state, finished in reply]
+
+    async def forget_schedule(self, queue: str, uid: str) -> None:
+        """Remove what a queue remembers of a deleted schedule. Its live runs go on as ordinary jobs."""
+        prefix = keys.prefix(queue)
+        with translated():
+            await self.client.delete(f"{prefix}:runs:{uid}")
+            await self.client.hdel(f"{prefix}:ticks", uid)
+
+
+def _refusal(error: ResponseError, names: list[str]) -> Exception:
+    """The typed error for what the submit script refused."""
+    words = str(error).split()
+    if words and words[0] == "FULL":
+        return QueueFull(names[int(words[1]) - 1].removeprefix("dtq:{").removesuffix("}"))
+    if words and words[0] == "CONFLICT":
+        return IdempotencyConflict("this idempotency key was used with another body", int(words[1]))
+    return error
+
+
+def _submitted(job: NewJob, answer: Any) -> Submitted:
+    if isinstance(answer, bytes):
+        return Submitted(make_id(answer.decode(), PRIORITIES[job.priority], job.queue), State.QUEUED)
+    if answer[0] == 0:
+        return Submitted(answer[1].decode(), State.QUEUED, created=False)
+    return Submitted(answer[0].decode(), State.SCHEDULED, run_at=answer[1])
+
+
+def _view(job_id: str, queue: str, reply: list[Any] | None) -> JobView | None:
+    if reply is None:
+        return None
+    if reply[0] == b"done":
+        return views.terminal_view(views.decode_terminal(reply[1]))
+    return views.live_view(job_id, queue, reply[1:])
+
+
+def _stats(name: str, reply: list[int]) -> QueueStats:
+    now, ready, due, delayed, running, dead, oldest, paused, workers, outbox = reply
+    age = 0.0 if oldest < 0 else max(0, now - oldest) / 1000
+    return QueueStats(name, ready, due, delayed, running, dead, age, bool(paused), workers, outbox)
+
+
+def _rows(fields: dict[bytes, bytes]) -> list[TerminalJob]:
+    try:
+        return views.decode_terminals(fields[b"r"])
+    except (KeyError, msgspec.DecodeError):
+        return []

@@ -1,0 +1,87 @@
+"""Every Redis key DTQ uses, built in one place. The key map with types and life times is in docs/architecture.md.
+
+All keys of one queue carry the hash tag ``{queue}``, so that every script runs on one slot of a cluster.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "GROUP",
+    "LANES",
+    "QUEUES",
+    "cancels",
+    "dead",
+    "delayed",
+    "done",
+    "lane",
+    "outbox",
+    "paused",
+    "prefix",
+    "progress",
+    "record",
+    "wake",
+]
+
+GROUP = "w"
+"""Name of the one consumer group of every stream."""
+
+LANES = ("f", "h", "n", "l")
+"""Streams of a queue in the order of claiming: redelivered first, then high, normal and low priority."""
+
+QUEUES = "dtq:queues"
+"""Set of the names of all queues ever submitted to."""
+
+
+def prefix(queue: str) -> str:
+    """What all keys of a queue start with: KEYS[1] of its scripts."""
+    return f"dtq:{{{queue}}}"
+
+
+def lane(queue: str, letter: str) -> str:
+    """Stream of waiting and running jobs."""
+    return f"dtq:{{{queue}}}:{letter}"
+
+
+def record(queue: str, job_id: str) -> str:
+    """Hash of a live job that has a history."""
+    return f"dtq:{{{queue}}}:job:{job_id}"
+
+
+def done(queue: str, job_id: str) -> str:
+    """JSON text of a finished job, kept for RESULTTTL."""
+    return f"dtq:{{{queue}}}:done:{job_id}"
+
+
+def progress(queue: str, job_id: str) -> str:
+    """Latest progress report of a running job."""
+    return f"dtq:{{{queue}}}:progress:{job_id}"
+
+
+def delayed(queue: str) -> str:
+    """Sorted set of scheduled and retrying jobs by due time in ms."""
+    return f"dtq:{{{queue}}}:delayed"
+
+
+def dead(queue: str) -> str:
+    """Sorted set of failed jobs by the time they failed: the dead letters."""
+    return f"dtq:{{{queue}}}:dead"
+
+
+def cancels(queue: str) -> str:
+    """Hash of running jobs whose cancellation was asked."""
+    return f"dtq:{{{queue}}}:cancel"
+
+
+def paused(queue: str) -> str:
+    """Present while the queue is paused."""
+    return f"dtq:{{{queue}}}:paused"
+
+
+def wake(queue: str) -> str:
+    """List with at most one token, which lets one idle worker out of its blocking read."""
+    return f"dtq:{{{queue}}}:wake"
+
+
+def outbox(queue: str) -> str:
+    """Stream of finished jobs on their way to PostgreSQL."""
+    return f"dtq:{{{queue}}}:outbox"

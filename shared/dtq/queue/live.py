@@ -1,0 +1,132 @@
+"""Lists jobs that are not finished, straight from the queue's own structures: no index is kept for it."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from dtq.errors import InvalidCursor
+from dtq.ids import make_id
+from dtq.job import JobView, State
+from dtq.queue import keys
+from dtq.queue.connection import translated
+
+if TYPE_CHECKING:
+    from dtq.queue.engine import Queue
+
+__all__ = ["LiveFilter", "list_live"]
+
+SCAN_LIMIT = 5000
+"""Jobs looked at for one page at most, so that a filter for something rare cannot hold the server up."""
+
+
+class LiveFilter(msgspec.Struct, frozen=True):
+    """Which jobs to list; None is any. Times are ms since the epoch, ``since`` inclusive and ``until`` exclusive."""
+
+    states: frozenset[State] | None = None
+    type: str | None = None
+    queue: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+    def matches(self, job: JobView) -> bool:
+        """Whether ``job`` is wanted."""
+        return (
+            (self.states is None or job.state in self.states)
+            and (self.type is None or job.type == self.type)
+            and (self.since_ms is None or job.submitted >= self.since_ms)
+            and (self.until_ms is None or job.submitted < self.until_ms)
+        )
+
+    @property
+    def sections(self) -> list[str]:
+        """The structures of a queue that can hold wanted jobs: the delayed set ("d") and the streams."""
+        streams = [*reversed(keys.LANES)]
+        if self.states is None:
+            return ["d", *streams]
+        found = ["d"] if self.states & {State.SCHEDULED, State.RETRYING} else []
+        return found + (streams if self.states & {State.QUEUED, State.RUNNING} else [])
+
+
+class _Place(NamedTuple):
+    """Where the next page starts: in ``section`` of ``queue``, after ``position`` ('' is the start)."""
+
+    queue: str
+    section: str
+    position: str
+
+
+def _encode(place: _Place) -> str:
+    return base64.urlsafe_b64encode("|".join(place).encode()).decode().rstrip("=")
+
+
+def _decode(cursor: str) -> _Place:
+    try:
+        place = _Place(*base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|"))
+    except (ValueError, TypeError) as error:
+        raise InvalidCursor("the cursor is not one that a list gave", [("cursor", "use next_cursor of the previous page")]) from error
+    if place.section not in ("d", *keys.LANES):
+        raise InvalidCursor("the cursor is not one that a list gave", [("cursor", "use next_cursor of the previous page")])
+    return place
+
+
+async def list_live(queue: Queue, names: list[str], wanted: LiveFilter, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
+    """A page of at most ``limit`` jobs and the cursor of the next one; a page can be short and still have a next one."""
+    start = _decode(cursor) if cursor else None
+    found: list[JobView] = []
+    scanned = 0
+    for name in names:
+        if start and name < start.queue:
+            continue
+        for section in wanted.sections:
+            position = ""
+            if start and name == start.queue:
+                order = wanted.sections
+                if start.section in order and order.index(section) < order.index(start.section):
+                    continue
+                position = start.position if section == start.section else ""
+            while True:
+                page = min(500, max(50, limit))
+                ids, position = await _page(queue, name, section, position, page)
+                scanned += len(ids)
+                for where, view in await _views(queue, ids):
+                    if wanted.matches(view):
+                        found.append(view)
+                        if len(found) == limit:
+                            return found, _encode(_Place(name, section, where))
+                if not position:
+                    break
+                if scanned >= SCAN_LIMIT:
+                    return found, _encode(_Place(name, section, position))
+    return found, None
+
+
+async def _page(queue: Queue, name: str, section: str, position: str, count: int) -> tuple[list[tuple[str, str]], str]:
+    """(position, job id) of the next jobs in a section, and the position of the last when there may be more."""
+    if section == "d":
+        ids = await _delayed(queue, name, position, count)
+    else:
+        with translated():
+            entries = await queue.client.xrevrange(keys.lane(name, section), f"({position}" if position else "+", "-", count=count)
+        ids = [(entry.decode(), _id_of(name, section, entry, fields)) for entry, fields in entries]
+    return ids, ids[-1][0] if len(ids) == count else ""
+
+
+async def _delayed(queue: Queue, name: str, position: str, count: int) -> list[tuple[str, str]]:
+    """Delayed jobs, the last due first; a position is a rank, so jobs that become due meanwhile shift nothing up."""
+    start = int(position) + 1 if position.isdecimal() else 0
+    with translated():
+        members = await queue.client.zrevrange(keys.delayed(name), start, start + count - 1)
+    return [(str(start + index), member.decode()) for index, member in enumerate(members)]
+
+
+def _id_of(name: str, section: str, entry: bytes, fields: dict[bytes, bytes]) -> str:
+    return fields[b"i"].decode() if b"i" in fields else make_id(entry.decode(), section, name)
+
+
+async def _views(queue: Queue, ids: list[tuple[str, str]]) -> list[tuple[str, JobView]]:
+    """The jobs, without those that finished between the two looks."""
+    found = await queue.get_many([job_id for _, job_id in ids])
+    return [(where, view) for (where, _), view in zip(ids, found, strict=True) if view is not None and view.finished is None]

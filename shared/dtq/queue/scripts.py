@@ -1,0 +1,52 @@
+"""Loads the Lua scripts (shared/dtq/lua, one file each; its header is its contract) and runs them by digest."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import NoScriptError
+
+from dtq.queue.connection import Client, translated
+
+__all__ = ["Script", "load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and its SHA-1, by which the server caches it."""
+
+    name: str
+    text: str
+    sha: str
+
+    async def run(self, client: Client, keys: list[str], args: list[Any]) -> Any:
+        """Run it; a server that does not know it yet (new, or restarted) gets the text.
+
+        Raises:
+            QueueUnavailable: the server does not answer or refuses writes.
+        """
+        with translated():
+            try:
+                return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+            except NoScriptError:
+                return await client.execute_command("EVAL", self.text, len(keys), *keys, *args)
+
+
+def _strip(text: str) -> str:
+    """Without comment lines: the server hashes and compiles less, and a changed comment is not a changed script."""
+    return "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--"))
+
+
+@cache
+def load(name: str) -> Script:
+    """The script in shared/dtq/lua/NAME.lua, with what it includes."""
+    folder = files("dtq") / "lua"
+    text = (folder / f"{name}.lua").read_text("utf-8")
+    if "--#include common" in text:
+        text = (folder / "common.lua").read_text("utf-8") + text
+    text = _strip(text)
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())

@@ -1,0 +1,124 @@
+"""Script replies to the records of ``dtq.job``: pure functions.
+
+What Redis holds may have been damaged by hand, so nothing here trusts more than that bytes come back.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from dtq.ids import submitted_ms
+from dtq.job import Attempt, JobView, State, TerminalJob
+
+__all__ = ["decode_attempts", "decode_options", "live_view", "terminal_view"]
+
+_NAMES = {"h": "high", "n": "normal", "l": "low", "f": "normal"}
+_terminal = msgspec.json.Decoder(TerminalJob)
+_terminals = msgspec.json.Decoder(list[TerminalJob])
+_attempts = msgspec.json.Decoder(list[Attempt])
+
+
+def decode_terminal(text: bytes) -> TerminalJob:
+    """The record of one finished job."""
+    return _terminal.decode(text)
+
+
+def decode_terminals(text: bytes) -> list[TerminalJob]:
+    """The records of one outbox entry.
+
+    Raises:
+        msgspec.DecodeError: the entry was not written by DTQ's scripts.
+    """
+    return _terminals.decode(text)
+
+
+def decode_attempts(history: bytes) -> tuple[Attempt, ...]:
+    """The attempts in a record's history field; none when it is damaged."""
+    if not history:
+        return ()
+    try:
+        return tuple(_attempts.decode(b"[" + history + b"]"))
+    except msgspec.DecodeError:
+        return ()
+
+
+def decode_options(text: bytes) -> dict[str, Any]:
+    """A job's options; none when they are damaged."""
+    if not text:
+        return {}
+    try:
+        found = msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def terminal_view(job: TerminalJob) -> JobView:
+    """A finished job as the API shows it."""
+    return JobView(
+        id=job.id,
+        queue=job.queue,
+        type=job.type,
+        state=job.state,
+        priority=job.priority,
+        payload=bytes(job.payload),
+        submitted=job.submitted,
+        started=job.started,
+        finished=job.finished,
+        result=None if job.result is None else bytes(job.result),
+        error=job.error,
+        attempts=tuple(job.attempts),
+        timeout=job.timeout,
+        max_retries=job.max_retries,
+        replays=job.replays,
+        output=job.output,
+        schedule=job.schedule,
+    )
+
+
+def _whole(value: bytes | None, default: int = 0) -> int:
+    try:
+        return int(value or default)
+    except ValueError:
+        return default
+
+
+def live_view(job_id: str, queue: str, reply: list[Any]) -> JobView:
+    """A job that is not finished, from what the lookup script answers after 'live'."""
+    now, flat, _lane, _entry, worker, idle, cancel_asked, progress = reply
+    rec: dict[bytes, bytes] = dict(zip(flat[::2], flat[1::2], strict=True))
+    options = decode_options(rec.get(b"o", b""))
+    attempts = decode_attempts(rec.get(b"a", b""))
+    state = State.QUEUED
+    started = None
+    if worker:
+        state = State.RUNNING
+        started = now - idle
+        attempts = (*attempts, Attempt(len(attempts) + 1, worker.decode(errors="replace"), started))
+    elif rec.get(b"st") in (b"scheduled", b"retrying"):
+        state = State(rec[b"st"].decode())
+    return JobView(
+        id=job_id,
+        queue=queue,
+        type=rec.get(b"t", b"").decode(errors="replace"),
+        state=state,
+        priority=_NAMES.get(rec.get(b"lane", b"n").decode(errors="replace"), "normal"),
+        payload=rec.get(b"p", b"null"),
+        submitted=_whole(rec.get(b"sub"), submitted_ms(job_id)),
+        run_at=_whole(rec.get(b"due")) or None if state in (State.SCHEDULED, State.RETRYING) else None,
+        started=started,
+        attempts=attempts,
+        progress=_progress(progress),
+        cancel_requested=bool(cancel_asked),
+        timeout=options.get("timeout"),
+        max_retries=options.get("max_retries"),
+        replays=_whole(rec.get(b"rp")),
+        schedule=options.get("schedule"),
+    )
+
+
+def _progress(text: bytes) -> dict[str, object] | None:
+    found = decode_options(text)
+    return found or None
