@@ -12,6 +12,8 @@ import pytest
 import redis
 
 from dtq.embedded import PostgresServer, ValkeyServer
+from dtq.storage import Store
+from dtq.storage.migrate import migrate
 
 TEMPLATE = "dtq_template"
 
@@ -50,8 +52,6 @@ def pg_server() -> Iterator[PostgresServer]:
 @pytest.fixture(scope="session")
 def pg_template(pg_server: PostgresServer) -> str:
     """Name of a migrated database that is copied for each test; migrating one takes much longer than a copy."""
-    from dtq.storage.migrate import migrate
-
     with psycopg.connect(pg_server.url, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
     migrate(pg_server.url_of(TEMPLATE))
@@ -69,10 +69,8 @@ def pg_dsn(pg_server: PostgresServer, pg_template: str, request: pytest.FixtureR
 
 
 @pytest.fixture
-async def store(pg_dsn: str) -> AsyncIterator[object]:
+async def store(pg_dsn: str) -> AsyncIterator[Store]:
     """An open store on a fresh migrated database."""
-    from dtq.storage import Store
-
     store = Store(pg_dsn)
     await store.open()
     yield store

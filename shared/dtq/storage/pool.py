@@ -1,0 +1,89 @@
+"""Connections to PostgreSQL: opened on first use, quick to say that the server is away, back by themselves when it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg_pool import AsyncConnectionPool
+
+from dtq.errors import StoreUnavailable
+from dtq.storage.rows import Utf8, Utf8Dumper
+
+__all__ = ["DATA_FAULTS", "Connection", "Pool"]
+
+Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+DATA_FAULTS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
+"""What PostgreSQL raises because of the values it was given: trying again cannot help."""
+
+WAIT_SECONDS = 2.5
+"""How long a call waits for a connection."""
+CALL_SECONDS = 60.0
+"""How long a call may take; beyond that the server is taken for hung."""
+MAX_CONNECTIONS = 4
+
+_CONNECT = {
+    "autocommit": True,
+    "connect_timeout": 2,
+    "client_encoding": "utf8",
+    "application_name": "dtq",
+    # A server that vanished without a word (power, network) is noticed while a call waits for it.
+    "tcp_user_timeout": 5000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
+
+
+class Pool:
+    """A pool whose faults are :class:`StoreUnavailable`, except those in ``DATA_FAULTS``."""
+
+    def __init__(self, dsn: str) -> None:
+        self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
+            dsn,
+            kwargs=_CONNECT,
+            min_size=0,  # else the pool would try in the background and wait longer after each failure
+            max_size=MAX_CONNECTIONS,
+            open=False,
+            timeout=WAIT_SECONDS,
+            reconnect_timeout=1.0,
+            check=AsyncConnectionPool.check_connection,
+            configure=_configure,
+            name="dtq-store",
+        )
+
+    async def open(self) -> None:
+        """Start the pool; does not connect yet."""
+        await self._pool.open(wait=False)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def connection(self, seconds: float | None = CALL_SECONDS) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode, for at most ``seconds``.
+
+        Raises:
+            StoreUnavailable: there is none within 2.5 s, or it broke, or time is up.
+        """
+        try:
+            async with asyncio.timeout(seconds), self._pool.connection() as connection:
+                yield connection
+        except DATA_FAULTS:
+            raise
+        except (psycopg.Error, TimeoutError, OSError) as error:
+            raise StoreUnavailable(f"PostgreSQL does not answer: {_first_line(error)}") from error
+
+
+async def _configure(connection: Connection) -> None:
+    connection.adapters.register_dumper(Utf8, Utf8Dumper)
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,2 @@
+-- Drop a detached partition. {old}: its name. Result: none.
+DROP TABLE dtq.{old}
