@@ -48,15 +48,17 @@ class Utf8Dumper(Dumper):
         return obj.text
 
 
-def distinct(rows: Sequence[TerminalJob]) -> Sequence[TerminalJob]:
-    """The rows, of each id only the first with the most replays."""
+def distinct(rows: Sequence[TerminalJob]) -> list[TerminalJob]:
+    """The rows by ascending id, of each id only the first with the most replays.
+
+    The order keeps sessions that insert the same rows from deadlock.
+    """
     by_id = {row.id: row for row in rows}
-    if len(by_id) == len(rows):
-        return rows
-    for row in reversed(rows):
-        if row.replays >= by_id[row.id].replays:
-            by_id[row.id] = row
-    return list(by_id.values())
+    if len(by_id) < len(rows):
+        for row in reversed(rows):
+            if row.replays >= by_id[row.id].replays:
+                by_id[row.id] = row
+    return [by_id[job_id] for job_id in sorted(by_id)]
 
 
 def chunks(rows: Sequence[TerminalJob]) -> Iterator[Sequence[TerminalJob]]:

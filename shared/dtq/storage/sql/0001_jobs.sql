@@ -64,7 +64,9 @@ BEGIN
         RETURN;
     END IF;
     PERFORM pg_advisory_xact_lock(1685352816);
-    IF to_regclass('dtq.' || part) IS NOT NULL THEN
+    -- Not by to_regclass, which may remember that there was no such table.
+    PERFORM FROM pg_class WHERE relnamespace = 'dtq'::regnamespace AND relname = part;
+    IF FOUND THEN
         RETURN;
     END IF;
     EXECUTE format('CREATE TABLE dtq.%I (LIKE dtq.jobs INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', part);
