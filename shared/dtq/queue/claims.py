@@ -10,7 +10,7 @@ import msgspec
 from dtq.ids import make_id
 from dtq.job import Attempt
 from dtq.queue import keys, scripts
-from dtq.queue.connection import Client, translated
+from dtq.queue.connection import Client
 from dtq.queue.views import decode_attempts, decode_options
 
 __all__ = ["Claim", "ClaimedJob", "Claims", "Finish", "Finished", "Renewal", "read_claim"]
@@ -103,6 +103,10 @@ class Claims:
         self._renew = scripts.load("renew")
         self._leave = scripts.load("leave")
 
+    def keep_results(self, result_ms: int) -> None:
+        """Keep jobs that finish from now on for ``result_ms`` ms."""
+        self._result_ms = result_ms
+
     async def claim(self, queue: str, count: int) -> Claim:
         """Take up to ``count`` jobs."""
         reply = await self._claim.run(self._client, [keys.prefix(queue)], [self.worker, count, self._lease_ms])
@@ -129,11 +133,6 @@ class Claims:
         """Say good-bye to a queue; what is still claimed can be reclaimed at once. Returns how many lanes hold claims."""
         left: int = await self._leave.run(self._client, [keys.prefix(queue)], [self.worker])
         return left
-
-    async def wait(self, blocking: Client, queues: Sequence[str], timeout_s: float) -> bool:
-        """Block until there may be work in one of the queues, or time is up. ``blocking`` is a client for this alone."""
-        with translated():
-            return await blocking.blpop([keys.wake(queue) for queue in queues], timeout=timeout_s) is not None
 
 
 def read_claim(queue: str, reply: list[Any]) -> Claim:

@@ -1,0 +1,50 @@
+"""What a handler knows of its attempt: the JobContext of async handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from dtq.config import Settings
+from dtq_worker.slots import Running
+
+__all__ = ["Context"]
+
+
+class Context:
+    """Implements :class:`dtq.registry.JobContext` on the worker's event loop."""
+
+    __slots__ = ("_report", "_running", "_settings")
+
+    def __init__(self, running: Running, settings: Settings, report: Callable[[str, str, float, str], None]) -> None:
+        """``report(queue, id, fraction, message)`` takes a progress report."""
+        self._running = running
+        self._settings = settings
+        self._report = report
+
+    @property
+    def id(self) -> str:
+        """The job's id."""
+        return self._running.job.id
+
+    @property
+    def queue(self) -> str:
+        """The queue it came from."""
+        return self._running.job.queue
+
+    @property
+    def attempt(self) -> int:
+        """1 for the first attempt."""
+        return self._running.job.attempt
+
+    @property
+    def settings(self) -> Settings:
+        """The worker's settings."""
+        return self._settings
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Report progress, ``fraction`` in 0..1."""
+        self._report(self.queue, self.id, fraction, message)
+
+    def output(self, key: str) -> None:
+        """Name the blob that GET /jobs/ID/output streams."""
+        self._running.output = key

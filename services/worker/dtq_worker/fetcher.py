@@ -1,0 +1,199 @@
+"""Claims jobs into free slots.
+
+A queue is *hot* while it may have work. One claim for a hot queue is under way at a time; meanwhile more slots become
+free, so batches grow with the load by themselves. When no queue is hot, a blocking read on the queues' wake lists waits:
+it returns at once when a job arrives, and its time-out grows while nothing comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+
+import structlog
+
+from dtq.errors import QueueUnavailable
+from dtq.queue import Queue, keys
+from dtq.queue.claims import Claim, Claims
+from dtq.queue.connection import Client, connect, translated
+from dtq.retry import Backoff
+from dtq_worker.executor import Executor
+
+__all__ = ["Fetcher"]
+
+MAX_CLAIM = 500
+"""Jobs of one claim: the script keeps the server busy for a few ms."""
+
+MAX_BLOCKING_QUEUES = 64
+"""Blocking reads on a cluster need a connection each; further queues are looked at every LOOK_AROUND seconds."""
+
+LOOK_AROUND = (1.0, 4.0)
+"""Shortest and longest time-out of the blocking read, seconds. After it, all queues are tried once."""
+
+NEW_QUEUES = 0.5
+"""Seconds between looks for queues that did not exist before (QUEUES=*)."""
+
+log = structlog.get_logger("dtq.worker")
+
+
+class Fetcher:
+    """Keeps the executor's slots filled until stopped."""
+
+    def __init__(self, queue: Queue, claims: Claims, executor: Executor) -> None:
+        """Claim from the queues that QUEUES names."""
+        self._queue = queue
+        self._claims = claims
+        self._executor = executor
+        self._fixed = queue.settings.queue_names
+        self._names: list[str] = list(self._fixed or [])
+        self._hot: dict[str, None] = dict.fromkeys(self._names)
+        self._due: dict[str, float] = {}
+        self._work = asyncio.Event()
+        self._idle_rounds = 0
+        self._tasks: list[asyncio.Task[None]] = []
+        self._waiters: dict[tuple[str, ...], asyncio.Task[None]] = {}
+        self._stop = asyncio.Event()
+        self._blocking: Client | None = None
+
+    def start(self) -> None:
+        """Start claiming."""
+        self._spawn(self._claim_forever, "fetcher")
+        self._spawn(self._watch_queues, "queues")
+
+    def _spawn(self, what: Callable[[], object], name: str) -> None:
+        self._tasks.append(asyncio.create_task(what(), name=name))  # type: ignore[arg-type] # coroutine functions
+
+    @property
+    def names(self) -> list[str]:
+        """The queues served at the moment."""
+        return list(self._names)
+
+    async def stop(self) -> None:
+        """Stop claiming. A claim under way is finished and its jobs are started: they are this worker's already."""
+        self._stop.set()
+        tasks = [*self._tasks, *self._waiters.values()]
+        for task in tasks:
+            if task is not self._tasks[0]:
+                task.cancel()
+        self._work.set()
+        self._executor.changed.set()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._blocking is not None:
+            await self._blocking.aclose()
+
+    # ------------------------------------------------------------------ claiming
+
+    async def _claim_forever(self) -> None:
+        backoff, failures = Backoff(base=0.1, cap=5.0), 0
+        while not self._stop.is_set():
+            try:
+                await self._round()
+                failures = 0
+            except QueueUnavailable as error:
+                failures += 1
+                log.warning("queue_away", error=str(error), failures=failures)
+                await self._pause(backoff.delay(failures))
+                self._hot.update(dict.fromkeys(self._names))
+
+    async def _pause(self, seconds: float) -> None:
+        """Wait, but not past a stop."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stop.wait(), seconds)
+
+    async def _round(self) -> None:
+        """One step: wait for a free slot, or claim from the first hot queue, or wait for work."""
+        if self._executor.free <= 0:
+            self._executor.changed.clear()
+            await self._executor.changed.wait()
+            return
+        self._heat_due()
+        name = next((known for known in self._names if known in self._hot), None)
+        if name is None:
+            await self._wait_for_work()
+            return
+        wanted = min(self._executor.free, MAX_CLAIM)
+        claim = await self._claims.claim(name, wanted)
+        if claim.jobs:
+            self._idle_rounds = 0
+            self._executor.start(claim.jobs)
+        self._note(name, claim, wanted)
+
+    def _note(self, name: str, claim: Claim, wanted: int) -> None:
+        """A queue that gave less than asked is empty for now. All queues take turns; named ones are in strict order."""
+        if len(claim.jobs) < wanted:
+            self._hot.pop(name, None)
+        if claim.next_due is None:
+            self._due.pop(name, None)
+        else:
+            self._due[name] = time.monotonic() + (claim.next_due - claim.now) / 1000
+        if self._fixed is None and len(self._names) > 1 and claim.jobs:
+            self._names.remove(name)
+            self._names.append(name)
+
+    def _heat_due(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, due in self._due.items() if due <= now]:
+            del self._due[name]
+            self._hot[name] = None
+
+    # ------------------------------------------------------------------ waiting
+
+    async def _wait_for_work(self) -> None:
+        low, high = LOOK_AROUND
+        timeout = min(high, low * 2**self._idle_rounds)
+        next_due = min(self._due.values(), default=None)
+        if next_due is not None:
+            timeout = min(timeout, max(0.001, next_due - time.monotonic()))
+        self._ensure_waiters()
+        self._work.clear()
+        if self._hot or self._stop.is_set():
+            return
+        try:
+            await asyncio.wait_for(self._work.wait(), timeout)
+        except TimeoutError:
+            if next_due is None or next_due > time.monotonic():
+                self._idle_rounds = min(self._idle_rounds + 1, 8)
+                self._hot.update(dict.fromkeys(self._names))
+
+    def _ensure_waiters(self) -> None:
+        """One blocking read over all queues; on a cluster one a queue, since they lie in different slots."""
+        groups = [(name,) for name in self._names[:MAX_BLOCKING_QUEUES]] if self._queue.cluster else [tuple(sorted(self._names))]
+        for group in [known for known in self._waiters if known not in groups]:
+            self._waiters.pop(group).cancel()
+        for group in groups:
+            task = self._waiters.get(group)
+            if group and (task is None or task.done()):
+                self._waiters[group] = asyncio.create_task(self._wait_on(group), name="wake")
+
+    async def _wait_on(self, names: tuple[str, ...]) -> None:
+        """Block until one of the queues has a wake token."""
+        try:
+            if self._blocking is None:
+                self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
+            with translated():
+                found = await self._blocking.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
+        except QueueUnavailable:
+            await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
+            found = None
+        if found is not None:
+            name = found[0].decode().removeprefix("dtq:{").removesuffix("}:wake")
+            self._hot[name] = None
+            self._idle_rounds = 0
+            self._work.set()
+
+    # ------------------------------------------------------------------ which queues
+
+    async def _watch_queues(self) -> None:
+        """With QUEUES=*, notice queues as they come."""
+        while self._fixed is None:
+            try:
+                for name in await self._queue.queues():
+                    if name not in self._names:
+                        self._names.append(name)
+                        self._hot[name] = None
+                        self._work.set()
+            except QueueUnavailable:
+                pass  # the fetcher reports it
+            await asyncio.sleep(NEW_QUEUES)

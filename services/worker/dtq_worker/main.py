@@ -1,0 +1,76 @@
+"""Composition root of the worker: ``python -m dtq_worker``."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import sys
+
+import structlog
+import uvloop
+from dtq.probe import ProbeServer
+from prometheus_client import CollectorRegistry
+
+from dtq import log
+from dtq.config import Settings, load_settings
+from dtq.errors import ConfigError, StoreUnavailable, Unavailable
+from dtq.jobs import BUILTIN
+from dtq.queue import Queue
+from dtq.registry import Registry, load_registry
+from dtq.storage import Store
+from dtq_worker.slots import LogCapture
+from dtq_worker.worker import Worker
+
+__all__ = ["BUILTIN_MODULES", "main"]
+
+BUILTIN_MODULES = [f"dtq_worker.handlers.{job_type.name}" for job_type in BUILTIN]
+
+
+async def serve(settings: Settings, registry: Registry, modules: list[str]) -> None:
+    """Run until SIGTERM or SIGINT."""
+    logger = structlog.get_logger("dtq.worker")
+    queue = await Queue.connect(settings)
+    store = Store(settings.databaseurl)
+    await store.open()
+    worker = Worker(settings, registry, modules, queue, store)
+    metrics = CollectorRegistry()
+    metrics.register(worker.metrics)
+
+    async def ready() -> None:
+        """Redis must answer. Without PostgreSQL jobs run on, so it does not make a worker unready."""
+        await queue.ping()
+        if not worker.healthy:
+            raise Unavailable("the leases were not renewed lately")
+
+    probe = ProbeServer(settings.metricsaddr, ready, metrics)
+    await probe.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    worker.start()
+    try:
+        await stop.wait()
+        await worker.stop()
+    finally:
+        await probe.close()
+        try:
+            await store.close()
+        except StoreUnavailable as error:
+            logger.warning("store_not_closed", error=str(error))
+        await queue.close()
+
+
+def main() -> int:
+    """Entry point; returns the exit code: 2 when a setting is wrong."""
+    try:
+        settings = load_settings()
+        log.configure(settings)
+        modules = [*BUILTIN_MODULES, *settings.handler_modules]
+        registry = load_registry(modules)
+    except ConfigError as error:
+        print(f"dtq-worker: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
+        return 2
+    logging.getLogger().addHandler(LogCapture())
+    uvloop.run(serve(settings, registry, modules))
+    return 0

@@ -1,0 +1,111 @@
+"""How an attempt ended, and what that means for the job: pure decisions."""
+
+from __future__ import annotations
+
+import traceback
+from dataclasses import dataclass, field
+
+import msgspec
+
+from dtq.errors import Permanent, Retry
+from dtq.job import Attempt, JobError, State, TerminalJob
+from dtq.queue.claims import ClaimedJob, Finish
+from dtq.retry import Backoff, decide
+
+__all__ = ["Ending", "Outcome", "Policy", "conclude", "describe"]
+
+MAX_TEXT = 8000
+"""Characters kept of an error message or traceback."""
+
+_encode = msgspec.json.encode
+_NULL = msgspec.Raw(b"null")
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a job gets that names no limits of its own."""
+
+    max_retries: int
+    backoff: Backoff
+
+
+@dataclass(slots=True)
+class Outcome:
+    """How an attempt ended.
+
+    ``kind``: succeeded, failed (``error`` and ``cause`` say why), cancelled, or handed_back (it did not count).
+    Times in ms since the epoch; ``result`` is JSON text.
+    """
+
+    kind: str
+    started: int
+    finished: int
+    result: bytes | None = None
+    error: JobError | None = None
+    cause: BaseException | None = None
+    output: str | None = None
+    logs: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ending:
+    """What the queue is told (``finish``), the row for PostgreSQL if the job is over, and the label for metrics."""
+
+    finish: Finish
+    row: TerminalJob | None
+    label: str
+    outcome: Outcome
+
+
+def _clean(text: str) -> str:
+    """Text that JSON and PostgreSQL both take: no NUL, no lone surrogates, bounded."""
+    return text[:MAX_TEXT].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def describe(error: BaseException, kind: str = "error", trace: str | None = None) -> JobError:
+    """An exception as a job keeps it. Signals and timeouts need no traceback: they are meant."""
+    if trace is None:
+        expected = isinstance(error, (Permanent, Retry)) and error.__cause__ is None
+        trace = "" if expected else "".join(traceback.format_exception(error))
+    message = _clean(str(error)) or type(error).__name__
+    return JobError(kind, message, type(error).__name__, _clean(trace[-MAX_TEXT:]))
+
+
+def conclude(job: ClaimedJob, worker: str, outcome: Outcome, policy: Policy) -> Ending:
+    """What becomes of ``job`` after this attempt."""
+    if outcome.kind == "handed_back":
+        return Ending(Finish(job, "h"), None, "handed_back", outcome)
+    if outcome.kind == "succeeded":
+        return _end(job, worker, outcome, State.SUCCEEDED)
+    if outcome.kind == "cancelled":
+        return _end(job, worker, outcome, State.CANCELLED)
+    limit = policy.max_retries if job.max_retries is None else job.max_retries
+    decision = decide(outcome.cause or Permanent(), job.failures + 1, limit, policy.backoff)
+    if decision.retry_in is None:
+        return _end(job, worker, outcome, State.FAILED)
+    attempt = Attempt(job.attempt, worker, outcome.started, outcome.finished, "retry", outcome.error, outcome.logs)
+    return Ending(Finish(job, "r", _encode(attempt), int(decision.retry_in * 1000)), None, "retried", outcome)
+
+
+def _end(job: ClaimedJob, worker: str, outcome: Outcome, state: State) -> Ending:
+    attempt = Attempt(job.attempt, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
+    row = TerminalJob(
+        id=job.id,
+        queue=job.queue,
+        type=job.type,
+        state=state,
+        submitted=job.submitted,
+        finished=outcome.finished,
+        replays=job.replays,
+        payload=msgspec.Raw(job.payload) if not job.defect else _NULL,
+        started=outcome.started,
+        result=None if outcome.result is None else msgspec.Raw(outcome.result),
+        error=outcome.error,
+        attempts=[*job.history, attempt],
+        priority=job.priority,
+        timeout=job.timeout,
+        max_retries=job.max_retries,
+        output=outcome.output,
+        schedule=job.schedule,
+    )
+    return Ending(Finish(job, "f" if state is State.FAILED else "k", _encode(row)), row, state.value, outcome)

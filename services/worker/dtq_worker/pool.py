@@ -1,0 +1,206 @@
+"""Runs sync handlers in processes that can be killed.
+
+The processes come from a fork server that has the handler modules loaded, so that one is replaced within milliseconds
+after a kill. Progress comes back as datagrams: a process killed in the middle of a report holds no lock and leaves no
+half message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import multiprocessing
+import os
+import pickle
+import shutil
+import signal
+import socket
+import tempfile
+import traceback
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from pebble import ProcessPool
+
+from dtq.config import Settings
+from dtq.registry import Registry, load_registry
+from dtq_worker.slots import LogCapture, Running, Seat, current
+from dtq_worker.values import encode_result
+
+__all__ = ["Answer", "HandlerProcesses", "Task"]
+
+MAX_REPORT = 4096
+"""Bytes of one progress datagram."""
+
+
+class Task(msgspec.Struct, frozen=True):
+    """What a handler process is told."""
+
+    id: str
+    queue: str
+    type: str
+    attempt: int
+    payload: bytes
+
+
+class Answer(msgspec.Struct):
+    """What a handler process answers: a result, or the exception with its traceback (tracebacks do not pickle)."""
+
+    result: bytes | None = None
+    error: BaseException | None = None
+    trace: str = ""
+    output: str | None = None
+    logs: list[str] = []
+
+
+class _Child:
+    """State of one handler process, set up once by :func:`_begin`."""
+
+    settings: Settings
+    registry: Registry
+    reports: socket.socket
+
+
+def _begin(settings: Settings, modules: list[str], address: str) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the worker decides
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    _Child.settings = settings
+    _Child.registry = load_registry(modules)
+    _Child.reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    _Child.reports.setblocking(False)
+    with contextlib.suppress(OSError):
+        _Child.reports.connect(address)
+    root = logging.getLogger()
+    root.addHandler(LogCapture())
+    root.setLevel(settings.loglevel)
+
+
+class _ChildContext:
+    """The JobContext of sync handlers."""
+
+    def __init__(self, task: Task, running: Running) -> None:
+        self._task = task
+        self._running = running
+
+    @property
+    def id(self) -> str:
+        return self._task.id
+
+    @property
+    def queue(self) -> str:
+        return self._task.queue
+
+    @property
+    def attempt(self) -> int:
+        return self._task.attempt
+
+    @property
+    def settings(self) -> Settings:
+        return _Child.settings
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        report = msgspec.json.encode([self._task.queue, self._task.id, fraction, message[:500]])
+        with contextlib.suppress(OSError):  # a full or closed socket loses a report, never a job
+            _Child.reports.send(report)
+
+    def output(self, key: str) -> None:
+        self._running.output = key
+
+
+def _run(task: Task) -> Answer:
+    """Run one handler, in a handler process."""
+    running = Running(None, 0.0, 0.0)  # type: ignore[arg-type] # a place for logs and output; the job stays with the worker
+    seat = Seat()
+    seat.running = running
+    token = current.set(seat)
+    answer = Answer()
+    try:
+        handler = _Child.registry.handlers[task.type]
+        payload = handler.job_type.payload.model_validate_json(task.payload)
+        answer.result = encode_result(handler.func(payload, _ChildContext(task, running)))
+    except Exception as error:  # whatever a handler raises is the job's outcome
+        answer.error, answer.trace = _portable(error), "".join(traceback.format_exception(error))
+    finally:
+        current.reset(token)
+    answer.output, answer.logs = running.output, running.log_lines()
+    return answer
+
+
+def _portable(error: BaseException) -> BaseException:
+    """The error itself if it can cross to the worker, else a plain one of the same words."""
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
+    except Exception:  # any class may break pickling in any way
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+class HandlerProcesses:
+    """A pool of handler processes, started at the first use."""
+
+    def __init__(self, settings: Settings, modules: list[str], report: Callable[[str, str, float, str], None]) -> None:
+        """``modules`` hold the handlers; ``report(queue, id, fraction, message)`` takes progress."""
+        self._settings = settings
+        self._modules = modules
+        self._report = report
+        self._pool: Any = None
+        self._folder = ""
+        self._socket: socket.socket | None = None
+        self.size = settings.processes or os.cpu_count() or 1
+
+    def _start(self) -> None:
+        self._folder = tempfile.mkdtemp(prefix="dtq-")
+        address = str(Path(self._folder) / "reports")
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+        self._socket.bind(address)
+        asyncio.get_running_loop().add_reader(self._socket, self._receive)
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
+        begin = partial(_begin, self._settings, self._modules, address)
+        self._pool = ProcessPool(max_workers=self.size, initializer=begin, context=context)
+
+    def _receive(self) -> None:
+        while self._socket is not None:
+            try:
+                queue, job_id, fraction, message = msgspec.json.decode(self._socket.recv(MAX_REPORT))
+            except BlockingIOError:
+                return
+            except (msgspec.DecodeError, ValueError, TypeError):
+                continue
+            self._report(queue, job_id, fraction, message)
+
+    async def run(self, running: Running) -> Answer:
+        """Run the job's handler in a process; at its timeout, and when interrupted, the process is killed.
+
+        Raises:
+            TimeoutError: the handler did not end in time.
+            asyncio.CancelledError: interrupted.
+            ProcessExpired: the process died, for instance because it used too much memory.
+        """
+        if self._pool is None:
+            self._start()
+        job = running.job
+        task = Task(job.id, job.queue, job.type, job.attempt, job.payload)
+        future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[task], timeout=running.timeout)
+        running.interrupt = future.cancel
+        answer: Answer = await asyncio.wrap_future(future)
+        return answer
+
+    async def close(self) -> None:
+        """Kill what still runs and remove the pool."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        pool.stop()
+        await asyncio.to_thread(pool.join)
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,83 @@
+"""What runs at the moment: one Running per job, and the log lines its handler writes."""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+import time
+from collections.abc import Callable
+
+from dtq.queue.claims import ClaimedJob
+
+__all__ = ["LogCapture", "Running", "current"]
+
+MAX_LOG_LINES = 200
+"""Log lines kept of one attempt; more are counted, not kept."""
+
+MAX_LOG_CHARS = 2000
+"""Characters kept of one log line."""
+
+
+class Running:
+    """A job in a slot. ``interrupt`` ends its handler early; ``reason`` says why it was called."""
+
+    __slots__ = ("claimed_at", "deadline", "dropped", "interrupt", "job", "logs", "output", "reason", "started_ms", "timeout")
+
+    def __init__(self, job: ClaimedJob, claimed_at: float, timeout: float) -> None:
+        """``claimed_at`` is monotonic time, ``timeout`` in seconds."""
+        self.job = job
+        self.claimed_at = claimed_at
+        self.timeout = timeout
+        self.deadline: float | None = None
+        self.started_ms = 0
+        self.logs: list[str] = []
+        self.dropped = 0
+        self.output: str | None = None
+        self.reason: str | None = None
+        self.interrupt: Callable[[], object] | None = None
+
+    def stop(self, reason: str) -> None:
+        """End the handler early because of ``reason``: timeout, cancelled, shutdown or lost. The first reason stands."""
+        if self.reason is None:
+            self.reason = reason
+        if self.interrupt is not None:
+            self.interrupt()
+
+    def is_stopped(self) -> bool:
+        """Whether :meth:`stop` was called; that can happen during any await."""
+        return self.reason is not None
+
+    def add_log(self, line: str) -> None:
+        """Keep a line of the attempt's log."""
+        if len(self.logs) < MAX_LOG_LINES:
+            self.logs.append(line[:MAX_LOG_CHARS])
+        else:
+            self.dropped += 1
+
+    def log_lines(self) -> list[str]:
+        """The attempt's log, with a note on what was left out."""
+        return [*self.logs, f"... {self.dropped} more lines"] if self.dropped else self.logs
+
+
+class Seat:
+    """Where a runner task notes which job it is at, so that log lines find it."""
+
+    __slots__ = ("running",)
+
+    def __init__(self) -> None:
+        self.running: Running | None = None
+
+
+current: contextvars.ContextVar[Seat] = contextvars.ContextVar("dtq_seat")
+
+
+class LogCapture(logging.Handler):
+    """Copies what handlers log into their attempt."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add the line to the attempt that is running in this context, if any."""
+        seat = current.get(None)
+        if seat is None or seat.running is None:
+            return
+        stamp = time.strftime("%H:%M:%S", time.gmtime(record.created))
+        seat.running.add_log(f"{stamp} {record.levelname} {record.name}: {record.getMessage()}")

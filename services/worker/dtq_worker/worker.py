@@ -1,0 +1,126 @@
+"""Puts the worker's roles together and starts and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+
+import structlog
+
+from dtq.config import Settings
+from dtq.errors import QueueUnavailable
+from dtq.job import TerminalJob
+from dtq.queue import Queue
+from dtq.queue.claims import Claims
+from dtq.registry import Registry
+from dtq.retry import Backoff
+from dtq_worker.executor import Executor
+from dtq_worker.fetcher import Fetcher
+from dtq_worker.heartbeat import Heartbeat
+from dtq_worker.metrics import WorkerMetrics
+from dtq_worker.outcome import Outcome, Policy, conclude
+from dtq_worker.pool import HandlerProcesses
+from dtq_worker.progress import Progress
+from dtq_worker.recorder import Recorder, RowStore
+from dtq_worker.reporter import Reporter
+from dtq_worker.slots import Running
+
+__all__ = ["Worker", "worker_name"]
+
+LONG_TTL_MS = 7 * 86_400_000
+"""How long finished jobs stay in Redis while PostgreSQL is away: they can be read nowhere else."""
+
+RENEW_ALL = 50
+"""With more queues than this, only those with running jobs are renewed."""
+
+log = structlog.get_logger("dtq.worker")
+
+
+def worker_name() -> str:
+    """A name for this process's life. It is half of the fencing token, so it is never used again."""
+    return f"{socket.gethostname()[:64]}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+class Worker:
+    """One worker process's work, from start to graceful stop."""
+
+    def __init__(self, settings: Settings, registry: Registry, modules: list[str], queue: Queue, store: RowStore) -> None:
+        """``modules`` are the handler modules, which the handler processes load too."""
+        self._settings = settings
+        self._queue = queue
+        self.name = worker_name()
+        self._loop = asyncio.get_running_loop()
+        self._policy = Policy(settings.maxretries, Backoff(settings.retrybase, settings.retrycap))
+        self._claims = Claims(
+            queue.client, self.name, int(settings.leaseseconds * 1000), settings.resultttl * 1000, settings.deadttl * 1000
+        )
+        self._progress = Progress(queue.client)
+        self._processes = HandlerProcesses(settings, modules, self._progress.report)
+        self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
+        self.metrics = WorkerMetrics(lambda: (len(self._executor.active), settings.workercount), lambda: self._heartbeat.last_beat)
+        self._recorder = Recorder(store, queue.client)
+        self._reporter = Reporter(self._claims, self._record, self.metrics.count)
+        self._fetcher = Fetcher(queue, self._claims, self._executor)
+        self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
+
+    def start(self) -> None:
+        """Start claiming and running jobs."""
+        self._heartbeat.start()
+        self._fetcher.start()
+        log.info("worker_started", worker=self.name, queues=self._settings.queues, slots=self._settings.workercount)
+
+    async def stop(self) -> None:
+        """Stop claiming, let running jobs end within SHUTDOWNSECONDS, hand the rest back, report everything."""
+        log.info("worker_stopping", running=len(self._executor.active))
+        await self._fetcher.stop()
+        await self._executor.drain(self._settings.shutdownseconds)
+        handed = len(self._executor.active)
+        if handed:
+            self._executor.interrupt_all("shutdown")
+            await self._executor.drain(5.0)
+        await self._processes.close()
+        await self._leave()
+        await self._recorder.flush(10.0)
+        self._heartbeat.stop()
+        for part in (self._executor, self._reporter, self._recorder, self._progress):
+            await part.close()
+        log.info("worker_stopped", handed_back=handed)
+
+    async def _leave(self) -> None:
+        """Send the last endings and say good-bye; without Redis the leases simply run out."""
+        try:
+            await asyncio.wait_for(self._reporter.flush(), 10.0)
+            for name in self._fetcher.names:
+                await self._claims.leave(name)
+        except (TimeoutError, QueueUnavailable) as error:
+            log.warning("left_without_goodbye", error=str(error) or type(error).__name__)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the heartbeat succeeded lately."""
+        return time.time() - self._heartbeat.last_beat < max(10.0, 3 * self._settings.leaseseconds)
+
+    def _ended(self, running: Running, outcome: Outcome) -> None:
+        if running.reason == "lost":
+            outcome.kind = "handed_back"  # it is someone else's; should it not be, it is given back
+        self._reporter.add(conclude(running.job, self.name, outcome, self._policy))
+
+    def _record(self, queue: str, entry: str, rows: list[TerminalJob]) -> None:
+        self._recorder.add(queue, entry, rows)
+        ttl = LONG_TTL_MS if self._recorder.failing else self._settings.resultttl * 1000
+        self._claims.keep_results(ttl)
+
+    def _queues_to_renew(self) -> list[str]:
+        """Called in the heartbeat's thread."""
+        busy = {running.job.queue for running in list(self._executor.active.values())}
+        names = self._fetcher.names
+        return names if len(names) <= RENEW_ALL else sorted(busy)
+
+    def _on_cancels(self, ids: list[str]) -> None:
+        self._loop.call_soon_threadsafe(self._executor.cancel, ids)
+
+    def _on_lost(self, queue: str, sent_at: float) -> None:
+        self._loop.call_soon_threadsafe(lambda: self._executor.interrupt_all("lost", claimed_before=sent_at, queue=queue))
