@@ -8,6 +8,8 @@
         * InvalidSchedule - a cron line, zone or policy that Kubernetes would refuse too
         * InvalidJobId, InvalidCursor - an opaque string that DTQ did not issue
     * NotFound - no such job, queue or schedule
+        * BlobNotFound - no blob of this key
+    * BlobTooLarge - the blob has more bytes than its reader takes
     * Conflict - the request contradicts the present state
         * IdempotencyConflict - the key was used with another body
         * IllegalTransition - e.g. retrying a job that has not failed
@@ -15,6 +17,7 @@
     * Unavailable - a server that DTQ needs does not answer
         * QueueUnavailable - Redis/Valkey
         * StoreUnavailable - PostgreSQL
+        * BlobUnavailable - the blob store
 * HandlerSignal - raised by job handlers to steer the outcome
     * Retry - run again, optionally after a given time
     * Permanent - fail now, whatever retries are left
@@ -23,6 +26,9 @@
 from __future__ import annotations
 
 __all__ = [
+    "BlobNotFound",
+    "BlobTooLarge",
+    "BlobUnavailable",
     "Conflict",
     "ConfigError",
     "DtqError",
@@ -89,6 +95,14 @@ class NotFound(DtqError):
     """The named job, queue or schedule does not exist."""
 
 
+class BlobNotFound(NotFound):
+    """The blob store has no blob of this key."""
+
+
+class BlobTooLarge(DtqError):
+    """The blob has more bytes than its reader takes."""
+
+
 class Conflict(DtqError):
     """The request contradicts the present state."""
 
@@ -131,6 +145,10 @@ class QueueUnavailable(Unavailable):
 
 class StoreUnavailable(Unavailable):
     """PostgreSQL does not answer."""
+
+
+class BlobUnavailable(Unavailable):
+    """The blob store does not answer, or refuses access."""
 
 
 class HandlerSignal(Exception):  # noqa: N818 - named by what the handler asks for
