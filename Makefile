@@ -1,0 +1,61 @@
+# `make run` and `make test` need nothing but make, Python 3.11+ and a package index; everything is installed into .venv.
+# PYTHON=python3.12 make run    chooses the interpreter that .venv is made from
+# make test ARGS="-k cron"      passes options on
+
+PYTHON ?=
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv install --constraint constraints.txt
+PACKAGES := shared services/submitter services/worker services/scheduler services/standalone
+MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACKAGES))
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help run test lint format bench constraints clean
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: $(VENV)/.run ## Start DTQ on this machine; data stays in ./.data, Ctrl-C stops it
+	@exec $(BIN)/dtq up
+
+test: $(VENV)/.dev ## Run every test that needs no cluster
+	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+lint: $(VENV)/.dev ## Check style, types and import rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/yamllint --strict .
+
+format: $(VENV)/.dev ## Sort imports and format the code
+	$(BIN)/ruff check --select I --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/.dev ## Measure speed and memory, print ratios, write benchmarks/results/
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+constraints: $(VENV)/.dev ## Pin the newest versions of everything in constraints.txt
+	@sh tools/pin.sh $(BIN)/python
+
+clean: ## Remove .venv and caches; keeps .data
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The editable installs are built with the pinned hatchling of .venv, not one fetched anew for each of them.
+$(VENV)/.run: $(VENV)/.made $(MANIFESTS)
+	@echo "Installing DTQ into $(VENV) (once; a minute or so)"
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	@echo "Installing the tools for tests and checks into $(VENV) (once)"
+	$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+$(VENV)/.made:
+	@sh tools/venv.sh $(VENV) $(PYTHON)
+	@touch $@
