@@ -33,7 +33,6 @@ for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
     local stream = p .. ':' .. lane
     local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', left, 'STREAMS', stream, '>')
     if got and got.err then
-      if not string.find(got.err, 'NOGROUP', 1, true) then return redis.error_reply(got.err) end
       redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
       got = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', left, 'STREAMS', stream, '>')
     end
