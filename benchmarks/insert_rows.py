@@ -3,7 +3,7 @@
     python benchmarks/insert_rows.py [ROWS]
 
 Starts a PostgreSQL of its own (durable, default settings), fills the table as workers do, in batches from one
-connection, then lets COPY fill an empty table of the same columns and indexes. Prints rows a second and the CPU time
+connection, then lets COPY fill the emptied table with the same indexes. Prints rows a second and the CPU time
 that the client spends on a row.
 """
 
@@ -68,6 +68,7 @@ def copy(dsn: str) -> tuple[float, float]:
         with connection.cursor() as cursor, cursor.copy("COPY (SELECT * FROM dtq.jobs) TO STDOUT") as source:
             lines = [bytes(line) for line in source]
         connection.execute("TRUNCATE dtq.jobs")
+        connection.execute("CHECKPOINT")
         began, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(lines), BATCH):
             with connection.cursor() as cursor, cursor.copy("COPY dtq.jobs FROM STDIN") as target:
@@ -89,7 +90,12 @@ def main() -> None:
         try:
             dsn = server.url_of("bench")
             migrate(dsn)
-            show("Store.insert", count, asyncio.run(insert(dsn, rows)))
+            # The first round also pays for new log files, which later rounds use again: leave it out.
+            for name in ("Store.insert, first round", "Store.insert"):
+                with psycopg.connect(dsn, autocommit=True) as connection:
+                    connection.execute("TRUNCATE dtq.jobs")
+                    connection.execute("CHECKPOINT")
+                show(name, count, asyncio.run(insert(dsn, rows)))
             began, cpu = time.perf_counter(), time.process_time()
             for start in range(0, count, BATCH):
                 columns(distinct(rows[start : start + BATCH]))

@@ -131,6 +131,11 @@ async def test_an_odd_row_is_stored_and_holds_up_no_other(store: Store, row: Ter
     assert [await store.get(other.id) for other in others] == others
 
 
+async def test_a_batch_of_large_rows_goes_in_by_parts(store: Store) -> None:
+    rows = [job(n, payload=b'"' + b"x" * 5_000_000 + b'"') for n in range(9)]
+    assert await store.insert(rows) == 9
+
+
 async def test_a_row_without_a_valid_id_holds_up_no_other(store: Store) -> None:
     assert await store.insert([job(1), job(id="nonsense"), job(2)]) == 2
 

@@ -11,7 +11,7 @@ from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.storage.filters import JobFilter, conditions
 from dtq.storage.insert import days_of
 from dtq.storage.odd import cleaned, reduced
-from dtq.storage.rows import CHUNK_BYTES, CHUNK_ROWS, OddRow, chunks, columns, distinct
+from dtq.storage.rows import CHUNK_BYTES, CHUNK_ROWS, OddRow, chunks, columns, distinct, too_large
 from dtq.storage.times import DAY_MS, instant
 
 MS = 1_760_000_000_000
@@ -38,9 +38,9 @@ def test_chunks_keep_order_and_lose_nothing() -> None:
     assert [len(chunk) for chunk in chunks(rows)] == [CHUNK_ROWS, CHUNK_ROWS, 1]
 
 
-def test_chunks_bound_the_bytes_of_a_statement() -> None:
-    big = job(1, payload=b'"' + b"x" * CHUNK_BYTES + b'"')
-    assert [len(chunk) for chunk in chunks([job(0), big, job(2), job(3)])] == [1, 1, 2]
+def test_a_statement_is_bounded_in_bytes() -> None:
+    assert too_large(columns([job(1), job(2, payload=b'"' + b"x" * CHUNK_BYTES + b'"')]))
+    assert not too_large(columns([job(1), job(2)]))
 
 
 @pytest.mark.parametrize("row", [job(type="a\x1fb"), job(payload=b'"\x1f"'), job(schedule="\ud800"), job(id="not an id")])

@@ -10,7 +10,7 @@ import structlog
 from dtq.job import TerminalJob
 from dtq.storage.odd import cleaned, reduced
 from dtq.storage.pool import DATA_FAULTS, Pool
-from dtq.storage.rows import OddRow, chunks, columns, distinct
+from dtq.storage.rows import OddRow, Utf8, chunks, columns, distinct, too_large
 from dtq.storage.sql import statement
 from dtq.storage.times import DAY_MS, day_of
 
@@ -37,7 +37,9 @@ class Inserter:
 
     async def _insert(self, rows: Sequence[TerminalJob]) -> int:
         try:
-            return await self._write(rows)
+            params = columns(rows)
+            if len(rows) == 1 or not too_large(params):
+                return await self._write(rows, params)
         except _FAULTS as error:
             if len(rows) == 1:
                 return await self._insert_odd(rows[0], error)
@@ -49,7 +51,7 @@ class Inserter:
         reason = _reason(error)
         for how, version in (("cleaned", cleaned(row)), ("reduced", reduced(row, reason))):
             try:
-                count = await self._write([version])
+                count = await self._write([version], columns([version]))
             except _FAULTS as again:
                 reason = _reason(again)
             else:
@@ -58,8 +60,7 @@ class Inserter:
         _log.error("store_row_refused", job_id=row.id[:100], type=row.type, state=row.state, error=reason)
         return 0
 
-    async def _write(self, rows: Sequence[TerminalJob]) -> int:
-        params = columns(rows)
+    async def _write(self, rows: Sequence[TerminalJob], params: Sequence[Utf8]) -> int:
         days = days_of(rows)
         try:
             return await self._execute(params, days)

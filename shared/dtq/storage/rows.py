@@ -11,12 +11,12 @@ from psycopg.pq import Format
 
 from dtq.job import Attempt, JobError, State, TerminalJob
 
-__all__ = ["OddRow", "Utf8", "Utf8Dumper", "chunks", "columns", "distinct", "to_job"]
+__all__ = ["OddRow", "Utf8", "Utf8Dumper", "chunks", "columns", "distinct", "to_job", "too_large"]
 
 SEPARATOR = b"\x1f"
 CHUNK_ROWS = 2000
 CHUNK_BYTES = 16 * 1024 * 1024
-"""A statement takes so many rows, or fewer when their payloads and results are this large; one may be larger alone."""
+"""A statement takes so many rows, or fewer when their texts are larger than this; one row may be larger alone."""
 
 TEXT_OID = 25
 _encode = msgspec.json.Encoder()
@@ -35,6 +35,10 @@ class Utf8:
 
     def __init__(self, text: bytes) -> None:
         self.text = text
+
+
+NOTHING = Utf8(b"")
+"""A column of NULLs: no values, which unnest fills up."""
 
 
 class Utf8Dumper(Dumper):
@@ -62,16 +66,14 @@ def distinct(rows: Sequence[TerminalJob]) -> list[TerminalJob]:
 
 
 def chunks(rows: Sequence[TerminalJob]) -> Iterator[Sequence[TerminalJob]]:
-    """Cut a batch into what one statement takes."""
-    start = size = 0
-    for index, row in enumerate(rows):
-        weight = len(memoryview(row.payload)) + (0 if row.result is None else len(memoryview(row.result)))
-        if index > start and (index - start >= CHUNK_ROWS or size + weight > CHUNK_BYTES):
-            yield rows[start:index]
-            start, size = index, 0
-        size += weight
-    if start < len(rows):
-        yield rows[start:]
+    """Cut a batch into as many rows as one statement takes."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        yield rows[start : start + CHUNK_ROWS]
+
+
+def too_large(params: Sequence[Utf8]) -> bool:
+    """Whether the parameters of several rows are more than one statement should carry."""
+    return sum([len(param.text) for param in params]) > CHUNK_BYTES
 
 
 def columns(rows: Sequence[TerminalJob]) -> list[Utf8]:
@@ -88,14 +90,14 @@ def columns(rows: Sequence[TerminalJob]) -> list[Utf8]:
             _texts([row.state for row in rows]),
             _joined([row.payload for row in rows]),
             _joined([b"" if row.result is None else row.result for row in rows]),
-            _jsons([row.error for row in rows]),
+            _jsons([row.error for row in rows]) if any(row.error for row in rows) else NOTHING,
             _jsons([row.attempts for row in rows]),
             _texts([row.priority for row in rows]),
             _numbers([row.timeout for row in rows]),
             _numbers([row.max_retries for row in rows]),
             _numbers([row.replays for row in rows]),
-            _texts([row.output or "" for row in rows]),
-            _texts([row.schedule or "" for row in rows]),
+            _optional([row.output for row in rows]),
+            _optional([row.schedule for row in rows]),
             _numbers([int(row.id[:11], 16) for row in rows]),  # dtq.ids.submitted_ms, without a call for each row
             _numbers([row.started for row in rows]),
             _numbers([row.finished for row in rows]),
@@ -116,6 +118,10 @@ def _texts(values: Sequence[str]) -> Utf8:
     if joined.count(SEPARATOR) != len(values) - 1:
         raise OddRow("a text holds the character U+001F")
     return Utf8(joined)
+
+
+def _optional(values: Sequence[str | None]) -> Utf8:
+    return _texts([value or "" for value in values]) if any(values) else NOTHING
 
 
 def _jsons(values: Sequence[object]) -> Utf8:

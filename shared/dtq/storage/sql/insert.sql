@@ -1,7 +1,7 @@
 -- Store a batch of finished jobs; a job that has a row already replaces it only with more replays.
 -- Parameters ($1..$17, text): a column each, its values joined by the byte 0x1f, which valid JSON never holds raw and
 -- plain texts are checked for; numbers as array literals. An empty value is NULL in result, output and schedule,
--- the value null in error. Times are ms since 1970.
+-- the value null in error; those four may be empty as a whole. Times are ms since 1970.
 -- Splitting joined texts is much cheaper, for the client, than encoding each value of an array.
 -- Result: none; the row count is that of rows inserted or replaced. No id may occur twice in a batch.
 INSERT INTO dtq.jobs (
