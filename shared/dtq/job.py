@@ -11,6 +11,7 @@ State machine (drawn in docs/architecture.md)::
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -120,6 +121,12 @@ class Attempt(msgspec.Struct, frozen=True, omit_defaults=True):
     logs: list[str] = []
 
 
+if TYPE_CHECKING:
+    OptionalRaw = msgspec.Raw | None
+else:
+    OptionalRaw = msgspec.Raw  # in a union, msgspec decodes Raw as if it were not there: only null would be taken
+
+
 class TerminalJob(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The record of a finished job, as the finish script stores it and the outbox carries it to PostgreSQL.
 
@@ -136,7 +143,7 @@ class TerminalJob(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True)
     replays: int = msgspec.field(default_factory=lambda: 0)
     payload: msgspec.Raw
     started: int | None = None
-    result: msgspec.Raw | None = None
+    result: OptionalRaw = None
     error: JobError | None = None
     attempts: list[Attempt] = []
     priority: str = "normal"
