@@ -23,7 +23,7 @@ from dtq.job import JobError
 from dtq.queue.claims import ClaimedJob
 from dtq.registry import Handler, Registry
 from dtq_worker.context import Context
-from dtq_worker.outcome import Outcome, describe
+from dtq_worker.outcome import Outcome, describe, words
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
 from dtq_worker.slots import Running, Seat, current
@@ -69,6 +69,7 @@ class Executor:
         self._spare: asyncio.Task[None] | None = None
         self._runners: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
         self.active: dict[str, Running] = {}
         """Every job in a slot or claimed and about to start, by id."""
         self.changed = asyncio.Event()
@@ -92,7 +93,8 @@ class Executor:
 
     def _ensure_spare(self) -> None:
         if self._waiting and self._spare is None:
-            self._spare = asyncio.create_task(self._runner(), name="runner")
+            # Not in the present context: this may be a runner's, with whatever its handler has left there.
+            self._spare = asyncio.create_task(self._runner(), name="runner", context=self._context.copy())
             self._runners.add(self._spare)
             self._spare.add_done_callback(self._runners.discard)
 
@@ -114,6 +116,8 @@ class Executor:
             self._ended(running, outcome)
             self.changed.set()
             count += 1
+            if task.cancelling():
+                break  # the handler swallowed a cancellation, or asked for its own: it must not hit the next job
             if count % BREATH == 0:
                 await asyncio.sleep(0)
             if contextvars.copy_context() != clean:
@@ -129,7 +133,7 @@ class Executor:
             handler = self._prepare(running.job)
             result = await (self._on_loop if handler.is_async else self._in_process)(running, handler, task)
         except asyncio.CancelledError as error:
-            if not running.is_stopped() and not task.cancelling():  # the handler awaited something that was cancelled
+            if not running.is_stopped():  # the handler awaited something that was cancelled, or cancelled itself
                 return self._failure(running, started, describe(error), error)
             while task.cancelling():
                 task.uncancel()
@@ -139,7 +143,9 @@ class Executor:
         except _Remote as remote:
             kind = "permanent" if isinstance(remote.error, Permanent) else "error"
             return self._failure(running, started, describe(remote.error, kind, remote.trace), remote.error)
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is the job's outcome
+        except (GeneratorExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is the job's outcome
             if running.is_stopped():
                 return self._interrupted(running, started)
             kind = "permanent" if isinstance(error, Permanent) else "error"
@@ -252,7 +258,7 @@ class _Remote(Exception):
     """A handler process raised ``error``."""
 
     def __init__(self, error: BaseException, trace: str) -> None:
-        super().__init__(str(error))
+        super().__init__(words(error))
         self.error = error
         self.trace = trace if not isinstance(error, Permanent) or error.__cause__ is not None else ""
 

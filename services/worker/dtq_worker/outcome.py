@@ -12,7 +12,7 @@ from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.queue.claims import ClaimedJob, Finish
 from dtq.retry import Backoff, decide
 
-__all__ = ["Ending", "Outcome", "Policy", "conclude", "describe"]
+__all__ = ["Ending", "Outcome", "Policy", "conclude", "describe", "words"]
 
 MAX_TEXT = 8000
 """Characters kept of an error message or traceback."""
@@ -62,12 +62,20 @@ def _clean(text: str) -> str:
     return text[:MAX_TEXT].replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
+def words(error: BaseException) -> str:
+    """An exception's message, whatever its class makes of str()."""
+    try:
+        return str(error)
+    except Exception as fault:  # noqa: BLE001 - a third party's class may raise anything
+        return f"(its message cannot be shown: {type(fault).__name__})"
+
+
 def describe(error: BaseException, kind: str = "error", trace: str | None = None) -> JobError:
     """An exception as a job keeps it. Signals and timeouts need no traceback: they are meant."""
     if trace is None:
         expected = isinstance(error, (Permanent, Retry)) and error.__cause__ is None
         trace = "" if expected else "".join(traceback.format_exception(error))
-    message = _clean(str(error)) or type(error).__name__
+    message = _clean(words(error)) or type(error).__name__
     return JobError(kind, message, type(error).__name__, _clean(trace[-MAX_TEXT:]))
 
 

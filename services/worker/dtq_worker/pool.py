@@ -29,6 +29,7 @@ from pebble import ProcessPool
 
 from dtq.config import Settings
 from dtq.registry import Registry, load_registry
+from dtq_worker.outcome import words
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
 
@@ -123,7 +124,7 @@ def _run(task: Task) -> Answer:
         handler = _Child.registry.handlers[task.type]
         payload = handler.job_type.payload.model_validate_json(task.payload)
         answer.result = encode_result(handler.func(payload, _ChildContext(task, running)))
-    except Exception as error:  # whatever a handler raises is the job's outcome
+    except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is the job's outcome
         answer.error, answer.trace = _portable(error), "".join(traceback.format_exception(error))
     finally:
         current.reset(token)
@@ -135,8 +136,8 @@ def _portable(error: BaseException) -> BaseException:
     """The error itself if it can cross to the worker, else a plain one of the same words."""
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
-    except Exception:  # any class may break pickling in any way
-        return RuntimeError(f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 - any class may break pickling in any way
+        return RuntimeError(f"{type(error).__name__}: {words(error)}")
     return error
 
 

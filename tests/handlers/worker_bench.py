@@ -1,0 +1,224 @@
+"""What the worker's tests share: a queue, a store, workers in this process or in their own, and waiting for conditions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import worker_jobs
+from dtq_worker.worker import Worker
+
+from dtq.config import Settings
+from dtq.errors import QueueUnavailable
+from dtq.job import TERMINAL, JobView, NewJob, TerminalJob
+from dtq.queue import Queue
+from dtq.registry import load_registry
+from dtq.storage import Store
+
+T = TypeVar("T")
+FAST: dict[str, Any] = {"retrybase": 0.02, "retrycap": 0.05, "shutdownseconds": 0.2, "workercount": 4, "processes": 1}
+"""Settings under which tests are quick."""
+
+
+async def until(what: str, condition: Callable[[], T | Awaitable[T]], seconds: float = 10.0) -> T:
+    """The first true value of ``condition()``; an AssertionError that names ``what`` when it does not come in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found: Any = condition()
+        value: T = await found if inspect.isawaitable(found) else found
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.02)
+
+
+class Mark:
+    """A file to which handlers write a line for each attempt that starts: "pid attempt ms text"."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    @property
+    def lines(self) -> list[list[str]]:
+        return [line.split() for line in self.path.read_text().splitlines()] if self.path.exists() else []
+
+    @property
+    def texts(self) -> list[str]:
+        return [line[3] for line in self.lines]
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line[0]) for line in self.lines]
+
+
+class Process:
+    """`python -m dtq_worker` as a process of its own."""
+
+    def __init__(self, settings: dict[str, Any], log: Path) -> None:
+        env = {name: value for name, value in os.environ.items() if name.isupper()}
+        env |= {name.upper(): str(value) for name, value in settings.items()}
+        env |= {"HANDLERS": worker_jobs.MODULE, "PYTHONPATH": str(Path(__file__).parent)}
+        self.log = log
+        with log.open("ab") as file:
+            self.popen = subprocess.Popen([sys.executable, "-m", "dtq_worker"], env=env, stdout=file, stderr=file, start_new_session=True)
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        self.popen.send_signal(number)
+
+    async def exited(self, seconds: float = 15.0) -> int:
+        """The exit code."""
+        await until(f"the worker ends; {self.log.read_text()[-2000:]}", lambda: self.popen.poll() is not None, seconds)
+        assert self.popen.returncode is not None
+        return self.popen.returncode
+
+    def end(self) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.popen.wait()
+
+
+class Bench:
+    """A queue, a store, and workers; all of them are ended after the test."""
+
+    def __init__(self, queue: Queue, store: Store, settings: Settings, folder: Path) -> None:
+        self.queue = queue
+        self.store = store
+        self.settings = settings
+        self.folder = folder
+        self.registry = load_registry([worker_jobs.MODULE], entry_points=False)
+        self._workers: list[Worker] = []
+        self._processes: list[Process] = []
+        self._tasks: list[asyncio.Task[None]] = []
+
+    # ------------------------------------------------------------ workers
+
+    async def worker(self, **changes: Any) -> Worker:
+        """A started worker in this process and loop."""
+        settings = self.settings.model_copy(update=changes)
+        queue = self.queue if settings.redisaddr == self.settings.redisaddr else await Queue.connect(settings)
+        queue = Queue(queue.client, settings, cluster=queue.cluster)
+        worker = Worker(settings, self.registry, [worker_jobs.MODULE], queue, self.store)
+        worker.start()
+        self._workers.append(worker)
+        return worker
+
+    async def stop(self, worker: Worker) -> float:
+        """Stop a worker; the seconds it took."""
+        self._workers.remove(worker)
+        began = time.monotonic()
+        await worker.stop()
+        return time.monotonic() - began
+
+    async def process(self, **changes: Any) -> Process:
+        """A worker process that serves (it has a lease), with the test's settings and ``changes``."""
+        base = {**FAST, "redisaddr": self.settings.redisaddr, "databaseurl": self.settings.databaseurl, "metricsaddr": "127.0.0.1:0"}
+        before = (await self.queue.stats(["default"]))[0].workers
+        process = Process({**base, "queues": "default", **changes}, self.folder / f"worker-{len(self._processes)}.log")
+        self._processes.append(process)
+
+        async def serving() -> bool:
+            assert process.popen.poll() is None, process.log.read_text()[-3000:]
+            return (await self.queue.stats(["default"]))[0].workers > before
+
+        await until("the worker process serves", serving, 20)
+        return process
+
+    def reclaiming(self, queue: str = "default") -> None:
+        """Reclaim all the time, as the scheduler does."""
+
+        async def loop() -> None:
+            while True:
+                with contextlib.suppress(QueueUnavailable):
+                    await self.queue.reclaim(queue)
+                await asyncio.sleep(0.1)
+
+        self._tasks.append(asyncio.create_task(loop()))
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for process in self._processes:
+            process.end()
+        for worker in list(self._workers):
+            await self.stop(worker)
+
+    # ------------------------------------------------------------ jobs
+
+    def mark(self, name: str = "mark") -> Mark:
+        return Mark(self.folder / name)
+
+    async def submit(self, jtype: str, order: dict[str, Any] | bytes | None = None, **options: Any) -> str:
+        """Submit a job; its id. An order given as bytes is the payload as it is."""
+        if isinstance(order, dict) and "mark" in order:
+            order = {**order, "mark": str(order["mark"])}
+        payload = order if isinstance(order, bytes) else msgspec.json.encode(order or {})
+        [done] = await self.queue.submit([NewJob(jtype, payload, **options)])
+        return done.id
+
+    async def view(self, job_id: str) -> JobView:
+        found = await self.queue.get(job_id)
+        assert found is not None, f"{job_id} is unknown"
+        return found
+
+    async def is_in(self, job_id: str, state: str, seconds: float = 10.0) -> JobView:
+        """The job once it is in ``state``."""
+
+        async def there() -> JobView | None:
+            found = await self.view(job_id)
+            return found if found.state == state else None
+
+        found = await until(f"{job_id} is {state}", there, seconds)
+        assert found is not None
+        return found
+
+    async def ended(self, job_id: str, seconds: float = 10.0) -> JobView:
+        """The job once it is terminal."""
+
+        async def over() -> JobView | None:
+            found = await self.queue.get(job_id)
+            return found if found is not None and found.state in TERMINAL else None
+
+        found = await until(f"{job_id} ends", over, seconds)
+        assert found is not None
+        return found
+
+    async def row(self, job_id: str, seconds: float = 10.0) -> TerminalJob:
+        """The job's row in PostgreSQL, once it is there."""
+        found = await until(f"{job_id} is in PostgreSQL", lambda: self.store.get(job_id), seconds)
+        assert found is not None
+        return found
+
+    async def run(self, jtype: str, order: dict[str, Any] | bytes | None = None, **options: Any) -> JobView:
+        """Submit a job and wait for its end."""
+        return await self.ended(await self.submit(jtype, order, **options))
+
+
+@contextlib.asynccontextmanager
+async def open_bench(redis_url: str, dsn: str, store: Store, folder: Path) -> AsyncIterator[Bench]:
+    """A bench on the given servers."""
+    settings = Settings(**{**FAST, "redisaddr": redis_url, "databaseurl": dsn, "leaseseconds": 2.0, "queues": "default"})
+    queue = await Queue.connect(settings)
+    bench = Bench(queue, store, settings, folder)
+    try:
+        yield bench
+    finally:
+        await bench.close()
+        await queue.close()

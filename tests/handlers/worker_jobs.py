@@ -1,0 +1,281 @@
+"""Job types of the worker's tests: one for each way a handler can behave or misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ctypes
+import logging
+import os
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from dtq.errors import Permanent, Retry
+from dtq.registry import Handler, JobContext, JobType, handler
+
+MODULE = __name__
+log = logging.getLogger("tests.jobs")
+tenant: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
+
+
+class Order(BaseModel):
+    """Payload of every type here."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: float = 0.0
+    times: int = 0
+    text: str = ""
+    mark: str = ""
+    """A file that gets one line for each attempt that starts, whatever process it runs in."""
+
+
+class Odd(Exception):  # noqa: N818
+    """An exception that cannot be printed."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+class Slots:
+    """How many `slot` handlers of this process run, and the most that ever did."""
+
+    now = 0
+    peak = 0
+
+
+def _mark(order: Order, ctx: JobContext) -> None:
+    if order.mark:
+        with Path(order.mark).open("a") as file:
+            file.write(f"{os.getpid()} {ctx.attempt} {time.time_ns() // 1_000_000} {order.text}\n")
+
+
+def _async(name: str) -> Callable[[Callable[[Order, JobContext], Awaitable[Any]]], Handler]:
+    def mark(func: Callable[[Order, JobContext], Awaitable[Any]]) -> Handler:
+        async def run(order: Order, ctx: JobContext) -> Any:
+            _mark(order, ctx)
+            return await func(order, ctx)
+
+        return handler(JobType(name, Order))(run)
+
+    return mark
+
+
+def _sync(name: str) -> Callable[[Callable[[Order, JobContext], Any]], Handler]:
+    def mark(func: Callable[[Order, JobContext], Any]) -> Handler:
+        def run(order: Order, ctx: JobContext) -> Any:
+            _mark(order, ctx)
+            return func(order, ctx)
+
+        return handler(JobType(name, Order))(run)
+
+    return mark
+
+
+# ---------------------------------------------------------------- on the event loop
+
+
+@_async("echo")
+async def echo(order: Order, ctx: JobContext) -> dict[str, Any]:
+    return {"text": order.text, "attempt": ctx.attempt, "queue": ctx.queue}
+
+
+@_async("sleep")
+async def sleep(order: Order, ctx: JobContext) -> str:
+    await asyncio.sleep(order.seconds)
+    return "slept"
+
+
+@_async("slot")
+async def slot(order: Order, ctx: JobContext) -> None:
+    Slots.now += 1
+    Slots.peak = max(Slots.peak, Slots.now)
+    await asyncio.sleep(order.seconds)
+    Slots.now -= 1
+
+
+@_async("raises")
+async def raises(order: Order, ctx: JobContext) -> str:
+    """Fail the first `times` attempts."""
+    if ctx.attempt <= order.times:
+        raise ValueError(f"attempt {ctx.attempt} is bad")
+    return "well"
+
+
+@_async("retry")
+async def retry(order: Order, ctx: JobContext) -> str:
+    if ctx.attempt <= order.times:
+        raise Retry("not yet", after=order.seconds)
+    return "well"
+
+
+@_async("permanent")
+async def permanent(order: Order, ctx: JobContext) -> None:
+    raise Permanent("never")
+
+
+@_async("logs")
+async def logs(order: Order, ctx: JobContext) -> None:
+    log.warning("one %s", order.text)
+    await asyncio.sleep(order.seconds)
+    log.warning("two %s", order.text)
+
+
+@_async("bad_logs")
+async def bad_logs(order: Order, ctx: JobContext) -> str:
+    log.warning("%d", "not a number")
+    log.warning("surrogate \ud800 and \x00")
+    return "logged"
+
+
+@_async("progress")
+async def progress(order: Order, ctx: JobContext) -> None:
+    ctx.progress(0.5, "half")
+    await asyncio.sleep(order.seconds)
+
+
+@_async("not_json")
+async def not_json(order: Order, ctx: JobContext) -> object:
+    return object()
+
+
+@_async("huge")
+async def huge(order: Order, ctx: JobContext) -> str:
+    return "x" * 2_000_000
+
+
+@_async("set_tenant")
+async def set_tenant(order: Order, ctx: JobContext) -> None:
+    tenant.set(order.text)
+
+
+@_async("get_tenant")
+async def get_tenant(order: Order, ctx: JobContext) -> str:
+    return tenant.get()
+
+
+@_async("stubborn")
+async def stubborn(order: Order, ctx: JobContext) -> str:
+    """Swallow `times` cancellations."""
+    for _ in range(order.times):
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            log.warning("swallowed")
+    return "done anyway"
+
+
+@_async("awaits_cancelled")
+async def awaits_cancelled(order: Order, ctx: JobContext) -> None:
+    other = asyncio.get_running_loop().create_future()
+    other.cancel()
+    await other
+
+
+@_async("cancels_itself")
+async def cancels_itself(order: Order, ctx: JobContext) -> str:
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
+    if order.seconds:
+        await asyncio.sleep(order.seconds)
+    return "unimpressed"
+
+
+@_async("unprintable")
+async def unprintable(order: Order, ctx: JobContext) -> None:
+    raise Odd
+
+
+@_async("exits")
+async def exits(order: Order, ctx: JobContext) -> None:
+    sys.exit("enough")
+
+
+@_async("blocks")
+async def blocks(order: Order, ctx: JobContext) -> str:
+    """Keep the loop busy, and the interpreter's lock with it."""
+    ctypes.PyDLL(None).usleep(int(order.seconds * 1e6))
+    return "blocked"
+
+
+@_async("kills_worker")
+async def kills_worker(order: Order, ctx: JobContext) -> None:
+    os._exit(3)
+
+
+# ---------------------------------------------------------------- in a process
+
+
+@_sync("sync_echo")
+def sync_echo(order: Order, ctx: JobContext) -> dict[str, Any]:
+    return {"text": order.text, "attempt": ctx.attempt, "queue": ctx.queue}
+
+
+@_sync("sync_sleep")
+def sync_sleep(order: Order, ctx: JobContext) -> str:
+    time.sleep(order.seconds)
+    return "slept"
+
+
+@_sync("spin")
+def spin(order: Order, ctx: JobContext) -> str:
+    end = time.monotonic() + order.seconds
+    while time.monotonic() < end:
+        pass
+    return "spun"
+
+
+@_sync("sync_raises")
+def sync_raises(order: Order, ctx: JobContext) -> str:
+    if ctx.attempt <= order.times:
+        raise ValueError(f"attempt {ctx.attempt} is bad")
+    return "well"
+
+
+@_sync("sync_retry")
+def sync_retry(order: Order, ctx: JobContext) -> str:
+    if ctx.attempt <= order.times:
+        raise Retry("not yet", after=order.seconds)
+    return "well"
+
+
+@_sync("sync_permanent")
+def sync_permanent(order: Order, ctx: JobContext) -> None:
+    raise Permanent("never")
+
+
+@_sync("sync_logs")
+def sync_logs(order: Order, ctx: JobContext) -> None:
+    log.warning("one %s", order.text)
+
+
+@_sync("sync_progress")
+def sync_progress(order: Order, ctx: JobContext) -> None:
+    ctx.progress(0.5, "half")
+    time.sleep(order.seconds)
+
+
+@_sync("sync_unprintable")
+def sync_unprintable(order: Order, ctx: JobContext) -> None:
+    raise Odd
+
+
+@_sync("sync_exits")
+def sync_exits(order: Order, ctx: JobContext) -> None:
+    sys.exit("enough")
+
+
+@_sync("kills_process")
+def kills_process(order: Order, ctx: JobContext) -> None:
+    os._exit(3)
+
+
+@_sync("sync_output")
+def sync_output(order: Order, ctx: JobContext) -> None:
+    ctx.output("files/a.png")
