@@ -16,5 +16,6 @@ for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
     redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker)
   end
 end
+wake(p) -- a token that this worker's last blocking read took is given back
 if left > 0 then redis.call('ZADD', p .. ':workers', '0', worker) else redis.call('ZREM', p .. ':workers', worker) end
 return left
