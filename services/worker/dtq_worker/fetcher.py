@@ -124,10 +124,8 @@ class Fetcher:
         """A queue that gave less than asked is empty for now. All queues take turns; named ones are in strict order."""
         if len(claim.jobs) < wanted:
             self._hot.pop(name, None)
-        if claim.next_due is None:
-            self._due.pop(name, None)
-        else:
-            self._due[name] = time.monotonic() + (claim.next_due - claim.now) / 1000
+        if claim.next_due is not None:
+            self.expect(name, (claim.next_due - claim.now) / 1000)
         if self._fixed is None and len(self._names) > 1 and claim.jobs:
             self._names.remove(name)
             self._names.append(name)
@@ -137,6 +135,13 @@ class Fetcher:
         for name in [name for name, due in self._due.items() if due <= now]:
             del self._due[name]
             self._hot[name] = None
+
+    def expect(self, name: str, seconds: float) -> None:
+        """A job of queue ``name`` becomes due in so many ``seconds``: be there, even if nothing else comes meanwhile."""
+        due = time.monotonic() + seconds
+        if name in self._names and due < self._due.get(name, float("inf")):
+            self._due[name] = due
+            self._work.set()
 
     # ------------------------------------------------------------------ waiting
 

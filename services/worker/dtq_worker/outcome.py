@@ -18,6 +18,7 @@ MAX_TEXT = 8000
 """Characters kept of an error message or traceback."""
 
 _encode = msgspec.json.encode
+_well_formed = msgspec.json.Decoder(msgspec.Raw).decode
 _NULL = msgspec.Raw(b"null")
 
 
@@ -95,6 +96,16 @@ def conclude(job: ClaimedJob, worker: str, outcome: Outcome, policy: Policy) -> 
     return Ending(Finish(job, "r", _encode(attempt), int(decision.retry_in * 1000)), None, "retried", outcome)
 
 
+def _payload(text: bytes, error: JobError | None) -> msgspec.Raw:
+    """The payload as JSON: itself, or, when it is none, a string that holds it. Else it would spoil all of its batch."""
+    try:
+        if error is not None and error.kind in ("invalid_payload", "unknown_type"):
+            text.decode()  # no handler's model has read it
+        return _well_formed(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return msgspec.Raw(_encode(text.decode("utf-8", "replace")))
+
+
 def _end(job: ClaimedJob, worker: str, outcome: Outcome, state: State) -> Ending:
     attempt = Attempt(job.attempt, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
     row = TerminalJob(
@@ -105,7 +116,7 @@ def _end(job: ClaimedJob, worker: str, outcome: Outcome, state: State) -> Ending
         submitted=job.submitted,
         finished=outcome.finished,
         replays=job.replays,
-        payload=msgspec.Raw(job.payload) if not job.defect else _NULL,
+        payload=_NULL if job.defect else _payload(job.payload, outcome.error),
         started=outcome.started,
         result=None if outcome.result is None else msgspec.Raw(outcome.result),
         error=outcome.error,

@@ -50,7 +50,8 @@ class Running:
     def add_log(self, line: str) -> None:
         """Keep a line of the attempt's log."""
         if len(self.logs) < MAX_LOG_LINES:
-            self.logs.append(line[:MAX_LOG_CHARS])
+            text = line[:MAX_LOG_CHARS]
+            self.logs.append(text if text.isascii() else text.encode("utf-8", "replace").decode())  # no lone surrogates
         else:
             self.dropped += 1
 
@@ -77,7 +78,10 @@ class LogCapture(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Add the line to the attempt that is running in this context, if any."""
         seat = current.get(None)
-        if seat is None or seat.running is None:
-            return
-        stamp = time.strftime("%H:%M:%S", time.gmtime(record.created))
-        seat.running.add_log(f"{stamp} {record.levelname} {record.name}: {record.getMessage()}")
+        if seat is None or seat.running is None or record.name == "dtq" or record.name.startswith("dtq."):
+            return  # what DTQ itself says about the job is not the handler's log
+        try:
+            stamp = time.strftime("%H:%M:%S", time.gmtime(record.created))
+            seat.running.add_log(f"{stamp} {record.levelname} {record.name}: {record.getMessage()}")
+        except Exception:  # noqa: BLE001 - as in every logging.Handler, a bad log call must not fail its caller
+            self.handleError(record)

@@ -21,7 +21,7 @@ from dtq_worker.executor import Executor
 from dtq_worker.fetcher import Fetcher
 from dtq_worker.heartbeat import Heartbeat
 from dtq_worker.metrics import WorkerMetrics
-from dtq_worker.outcome import Outcome, Policy, conclude
+from dtq_worker.outcome import Ending, Outcome, Policy, conclude
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
 from dtq_worker.recorder import Recorder, RowStore
@@ -62,7 +62,7 @@ class Worker:
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
         self.metrics = WorkerMetrics(lambda: (len(self._executor.active), settings.workercount), lambda: self._heartbeat.last_beat)
         self._recorder = Recorder(store, queue.client)
-        self._reporter = Reporter(self._claims, self._record, self.metrics.count)
+        self._reporter = Reporter(self._claims, self._record, self._count)
         self._fetcher = Fetcher(queue, self._claims, self._executor)
         self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
 
@@ -107,6 +107,12 @@ class Worker:
         if running.reason == "lost":
             outcome.kind = "handed_back"  # it is someone else's; should it not be, it is given back
         self._reporter.add(conclude(running.job, self.name, outcome, self._policy))
+
+    def _count(self, endings: list[Ending]) -> None:
+        self.metrics.count(endings)
+        for ending in endings:
+            if ending.finish.op == "r":
+                self._fetcher.expect(ending.finish.job.queue, ending.finish.delay_ms / 1000)
 
     def _record(self, queue: str, entry: str, rows: list[TerminalJob]) -> None:
         self._recorder.add(queue, entry, rows)
