@@ -12,51 +12,46 @@ local limit, idemttl = tonumber(ARGV[1]), ARGV[2]
 local now = clock()
 local total = #ARGV
 
-if limit > 0 then
-  local adding = {}
-  local i = 3
-  while i <= total do
-    local key = tonumber(ARGV[i + 1])
-    if ARGV[i] == 'P' then
-      adding[key] = (adding[key] or 0) + tonumber(ARGV[i + 5])
-      i = i + 6 + tonumber(ARGV[i + 5])
-    else
-      adding[key] = (adding[key] or 0) + 1
-      i = i + 10
-    end
-  end
-  for key, n in pairs(adding) do
-    local p = KEYS[key]
-    local held = redis.call('ZCARD', p .. ':delayed')
-    for _, lane in ipairs({'f', 'h', 'n', 'l'}) do held = held + redis.call('XLEN', p .. ':' .. lane) end
-    if held + n > limit then return redis.error_reply('FULL ' .. key) end
-  end
-end
-
+local adding = {} -- new jobs for each of KEYS
 local keyed = {} -- idempotency key -> {digest, answer} of this batch and of earlier ones
 do
   local i, index = 3, 0
   while i <= total do
+    local key = tonumber(ARGV[i + 1])
     if ARGV[i] == 'P' then
       local n = tonumber(ARGV[i + 5])
+      adding[key] = (adding[key] or 0) + n
       i, index = i + 6 + n, index + n
     else
-      local idem = ARGV[i + 8]
+      local idem, fresh = ARGV[i + 8], 1
       if idem ~= '' then
-        local where = ARGV[i + 1] .. ':' .. idem
-        if not keyed[where] then
-          local known = redis.call('GET', KEYS[tonumber(ARGV[i + 1])] .. ':idem:' .. idem)
+        local where = key .. ':' .. idem
+        if keyed[where] then
+          fresh = 0
+        else
+          local known = redis.call('GET', KEYS[key] .. ':idem:' .. idem)
           if known then
             local digest, id = string.match(known, '^(%S*) (.*)$')
             keyed[where] = {digest, {0, id}}
+            fresh = 0
           else
             keyed[where] = {ARGV[i + 9], nil}
           end
         end
         if keyed[where][1] ~= ARGV[i + 9] then return redis.error_reply('CONFLICT ' .. index) end
       end
+      adding[key] = (adding[key] or 0) + fresh
       i, index = i + 10, index + 1
     end
+  end
+end
+
+if limit > 0 then
+  for key, n in pairs(adding) do
+    local p = KEYS[key]
+    local held = redis.call('ZCARD', p .. ':delayed')
+    for _, lane in ipairs({'f', 'h', 'n', 'l'}) do held = held + redis.call('XLEN', p .. ':' .. lane) end
+    if n > 0 and held + n > limit then return redis.error_reply('FULL ' .. key) end
   end
 end
 

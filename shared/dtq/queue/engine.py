@@ -146,14 +146,16 @@ class Queue:
             return []
         names, args = submit_arguments(jobs, self.settings.maxqueuelength, self.settings.idempotencyttl * 1000)
         await self._prepare(jobs, names)
+        reserved = await self._reserve(jobs)
         try:
             reply = await scripts.load("submit").run(self.client, names, args)
         except ResponseError as error:
+            await self._release(reserved)
             raise _refusal(error, names) from error
         return [_submitted(job, answer) for job, answer in zip(jobs, reply[1:], strict=True)]
 
     async def _prepare(self, jobs: Sequence[NewJob], names: list[str]) -> None:
-        """What must hold before jobs are written: queues are registered, idempotency keys point to one queue only."""
+        """What must hold before jobs are written: one slot on a cluster, and queues that are registered."""
         fresh = {job.queue for job in jobs} - self._known
         if self.cluster and len(names) > 1:
             raise InvalidRequest(
@@ -164,19 +166,41 @@ class Queue:
             with translated():
                 await self.client.sadd(keys.QUEUES, *fresh)
             self._known |= fresh
-        for index, job in enumerate(jobs):
-            if job.idempotency_key is not None:
-                await self._reserve(job, index)
 
-    async def _reserve(self, job: NewJob, index: int) -> None:
-        """Bind an idempotency key to one queue and body, whichever slot they are in; the submit script does the rest."""
-        mine = f"{job.queue} {job.digest}".encode()
+    async def _reserve(self, jobs: Sequence[NewJob]) -> list[str]:
+        """Bind idempotency keys to one queue and body, whichever slot they are in; the submit script does the rest.
+
+        Returns the Redis keys that are new: they have to go again if the batch is refused.
+        """
+        keyed = [(index, job) for index, job in enumerate(jobs) if job.idempotency_key is not None]
+        if not keyed:
+            return []
+        bindings = [(keys.idempotency(str(job.idempotency_key)), f"{job.queue} {job.digest}".encode()) for _, job in keyed]
         with translated():
-            known = await self.client.set(
-                f"dtq:idem:{job.idempotency_key}", mine, nx=True, get=True, px=self.settings.idempotencyttl * 1000
-            )
-        if known is not None and known != mine:
-            raise IdempotencyConflict("this idempotency key was used with another body", index)
+            pipe = self.client.pipeline(transaction=False)
+            for key, mine in bindings:
+                pipe.set(key, mine, nx=True, get=True, px=self.settings.idempotencyttl * 1000)
+            replies = await pipe.execute()
+        answers = list(zip(keyed, bindings, replies, strict=True))
+        fresh = [key for _, (key, _), known in answers if known is None]
+        for (index, _), (_, mine), known in answers:
+            if known is not None and known != mine:
+                await self._release(fresh)
+                raise IdempotencyConflict("this idempotency key was used with another body", index)
+        return fresh
+
+    async def _release(self, reserved: Sequence[str]) -> None:
+        """Forget keys of a refused batch.
+
+        Should somebody have submitted the same key and body meanwhile, only its tie to one queue is lost: the queue's
+        own record of the key, which the submit script writes, stays.
+        """
+        if reserved:
+            with translated():
+                pipe = self.client.pipeline(transaction=False)
+                for key in reserved:
+                    pipe.delete(key)
+                await pipe.execute()
 
     # ------------------------------------------------------------------ one job
 

@@ -13,6 +13,7 @@ __all__ = [
     "dead",
     "delayed",
     "done",
+    "idempotency",
     "lane",
     "outbox",
     "paused",
@@ -50,6 +51,11 @@ def record(queue: str, job_id: str) -> str:
 def done(queue: str, job_id: str) -> str:
     """JSON text of a finished job, kept for RESULTTTL."""
     return f"dtq:{{{queue}}}:done:{job_id}"
+
+
+def idempotency(key: str) -> str:
+    """The queue and body that an idempotency key was first used for, kept for IDEMPOTENCYTTL."""
+    return f"dtq:idem:{key}"
 
 
 def progress(queue: str, job_id: str) -> str:
