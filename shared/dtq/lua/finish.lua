@@ -25,19 +25,43 @@ local function keep_record(id, lane, eid) -- the job's record, made now if it li
   return rec
 end
 
+-- Whether each claim is still this worker's: one look a lane for a batch, since a look an entry would cost as much as
+-- all the rest. The range can hold more of the worker's claims than are ending; past the count, entries are asked one by one.
+local low, high, ending = {}, {}, {} -- as strings: an id that this order puts outside is asked for by itself
+for i = 4, #ARGV, 6 do
+  local lane, eid = ARGV[i + 1], ARGV[i + 2]
+  if not low[lane] then low[lane], high[lane], ending[lane] = eid, eid, 0 end
+  if eid < low[lane] then low[lane] = eid elseif eid > high[lane] then high[lane] = eid end
+  ending[lane] = ending[lane] + 1
+end
+local mine = {}
+for lane, n in pairs(ending) do
+  local own = {}
+  local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, low[lane], high[lane], 2 * n + 10, worker)
+  if not found.err then
+    for k = 1, #found do own[found[k][1]] = true end
+  end
+  mine[lane] = own
+end
+
+local function is_mine(lane, eid)
+  if mine[lane][eid] then return true end
+  local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, eid, eid, 1, worker)
+  return not found.err and found[1] ~= nil
+end
+
 local index = 0
+local done = p .. ':done:'
 for i = 4, #ARGV, 6 do
   local op, lane, eid, id, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
-  local stream = p .. ':' .. lane
-  local mine = redis.pcall('XPENDING', stream, GROUP, eid, eid, 1, worker)
-  if mine.err or not mine[1] then
+  if not is_mine(lane, eid) then
     odd[#odd + 1] = index
     odd[#odd + 1] = 0
   else
     local list = gone[lane]
     list[#list + 1] = eid
     if op == 'k' or op == 'f' then
-      redis.call('SET', p .. ':done:' .. id, a, 'PX', op == 'k' and resultttl or deadttl)
+      redis.call('SET', done .. id, a, 'PX', op == 'k' and resultttl or deadttl)
       blobs[#blobs + 1] = a
       if b == '1' then redis.call('DEL', p .. ':job:' .. id) end
       if op == 'f' then redis.call('ZADD', p .. ':dead', text(now), id) end
