@@ -196,7 +196,7 @@ async def test_finished_runs_go_into_the_history(schedules: ScheduleStore) -> No
     assert history.failed == []
     after = await entry_of(schedules)
     assert (after.success, list(after.runs)) == (5002, [ids[4]])
-    assert await schedules.successes() == {"n": 5002}
+    assert await schedules.successes() == {"n": (5002, None)}
 
 
 async def test_a_run_seen_to_end_twice_is_one_run(schedules: ScheduleStore) -> None:

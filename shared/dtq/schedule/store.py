@@ -170,11 +170,12 @@ class ScheduleStore:
         args = [part for run in runs for part in _observation(entry.spec, run)]
         return bool(await self._run("observe", entry.name, entry.uid, look_ms, *args))
 
-    async def successes(self) -> dict[str, int]:
-        """Names of schedules that had a success, and the ms of the last one."""
+    async def successes(self) -> dict[str, tuple[int, str | None]]:
+        """Names of schedules that had a success, the ms of the last one, and their owners."""
         with translated():
             found = await self._client.hgetall(f"{PREFIX}:success")
-        return {name.decode(): int(ms) for name, ms in found.items()}
+        parts = {name.decode(): value.decode().partition(" ") for name, value in found.items()}
+        return {name: (int(ms), owner or None) for name, (ms, _, owner) in parts.items()}
 
     async def now(self) -> int:
         """The server's clock, ms."""

@@ -4,7 +4,7 @@
 --   p:names        sorted set of all names, by name (all scores 0)
 --   p:due          sorted set of names by the ms at which to decide
 --   p:watch        sorted set of names with active runs by the ms at which to look at them
---   p:success      hash of names to the ms of the last success
+--   p:success      hash of names to "MS OWNER", the ms of the last success
 --   p:e:NAME       hash of an entry: spec (JSON), line, zone, uid, gen, owner, created, last, missed, blocked, next,
 --                  success, and "r:ID" -> tick for each active run
 --   p:events:NAME  list of events (JSON), newest first;  p:ok:NAME, p:bad:NAME  lists of finished runs (JSON)

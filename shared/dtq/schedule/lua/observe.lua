@@ -28,7 +28,7 @@ for i = 4, #ARGV, 6 do
     end
     if what == 'ok' and tonumber(ARGV[i + 3]) > tonumber(redis.call('HGET', key, 'success') or '0') then
       redis.call('HSET', key, 'success', ARGV[i + 3])
-      redis.call('HSET', p .. ':success', name, ARGV[i + 3])
+      redis.call('HSET', p .. ':success', name, ARGV[i + 3] .. ' ' .. redis.call('HGET', key, 'owner'))
     end
   end
 end
@@ -37,7 +37,8 @@ if ARGV[3] == '' then
 else
   redis.call('ZADD', p .. ':watch', text(now + tonumber(ARGV[3])), name)
 end
-if ended and redis.call('HEXISTS', key, 'blocked') == 1 then -- the tick that waited for this may start now
+-- A tick that waits may start now. It may have begun to wait only after its run was seen to end, so that none is active.
+if (ended or ARGV[3] == '') and redis.call('HEXISTS', key, 'blocked') == 1 then
   redis.call('ZADD', p .. ':due', text(now), name)
 end
 return 1
