@@ -48,7 +48,7 @@ def _split(spec: str) -> tuple[str, str]:
         from email_validator import EmailNotValidError, validate_email
 
         try:
-            found = validate_email(spec, check_deliverability=False, allow_quoted_local=False, globally_deliverable=False)
+            found = validate_email(spec, check_deliverability=False, globally_deliverable=False, strict=True)
         except EmailNotValidError as error:
             raise ValueError(f"not an email address: {error}") from None
         return found.local_part, found.ascii_domain

@@ -140,7 +140,9 @@ class Session:
         for path, name in self._names.items():
             text = text.replace(path, f"input {name}")
         text = text.replace(f"{self._folder}/", "")
-        text = re.split(r"\n\s*(?:Possible (?:solutions|fixes|Solution)|See also|This limit was set by)", text)[0].strip()
+        text = re.split(r"\n\s*(?:Possible (?:solutions|fixes|Solution)|See also|This limit was set by|The search space used was)", text)[0].strip()
+        if "Error when sniffing" in text:
+            text += "\nIts rows may differ in length, or it may be no CSV; if it is, give delimiter and header"
         if "Invalid unicode" in text:
             text += "\nGive the input's encoding: latin-1 or utf-16"
         if isinstance(error, duckdb.PermissionException):
