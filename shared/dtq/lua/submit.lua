@@ -96,6 +96,7 @@ while i <= total do
       if mode ~= '0' and due > now then
         answer = schedule(p, lane, jtype, options, ARGV[i + 5], due)
         id = answer[1]
+        if redis.call('ZRANGE', p .. ':delayed', 0, 0)[1] == id then ready[p] = true end -- an idle worker learns when it is due
       else
         answer = add(p, lane, jtype, options, ARGV[i + 5])
         local ms, seq = string.match(answer, '^(%d+)-(%d+)$')
