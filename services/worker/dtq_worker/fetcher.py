@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable
 from dtq.queue import Queue, keys
@@ -114,7 +115,12 @@ class Fetcher:
             await self._wait_for_work()
             return
         wanted = min(self._executor.free, MAX_CLAIM)
-        claim = await self._claims.claim(name, wanted)
+        try:
+            claim = await self._claims.claim(name, wanted)
+        except RedisError as error:  # its keys were damaged from outside: the other queues go on
+            log.error("queue_damaged", queue=name, error=str(error))
+            self._hot.pop(name, None)
+            return
         if claim.jobs:
             self._idle_rounds = 0
             self._executor.start(claim.jobs)
@@ -173,20 +179,20 @@ class Fetcher:
                 self._waiters[group] = asyncio.create_task(self._wait_on(group), name="wake")
 
     async def _wait_on(self, names: tuple[str, ...]) -> None:
-        """Block until one of the queues has a wake token."""
-        try:
-            if self._blocking is None:
-                self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
-            with translated():
-                found = await self._blocking.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
-        except QueueUnavailable:
-            await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
-            found = None
-        if found is not None:
-            name = found[0].decode().removeprefix("dtq:{").removesuffix("}:wake")
-            self._hot[name] = None
-            self._idle_rounds = 0
-            self._work.set()
+        """Block until one of the queues has a wake token, however often the read times out or breaks."""
+        found = None
+        while found is None:
+            try:
+                if self._blocking is None:
+                    self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
+                with translated():
+                    found = await self._blocking.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
+            except QueueUnavailable:
+                await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
+        name = found[0].decode().removeprefix("dtq:{").removesuffix("}:wake")
+        self._hot[name] = None
+        self._idle_rounds = 0
+        self._work.set()
 
     # ------------------------------------------------------------------ which queues
 

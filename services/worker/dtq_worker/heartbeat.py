@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import RedisError
 
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
@@ -43,6 +44,7 @@ class Heartbeat:
         self._queues = queues
         self._cancelled = cancelled
         self._lost = lost
+        self._damaged: set[str] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.last_beat = 0.0
@@ -77,11 +79,19 @@ class Heartbeat:
                     away = True
                 await asyncio.to_thread(self._stop.wait, BEAT)
         finally:
+            await claims.close()
             await client.aclose()
 
     async def _renew(self, claims: Claims, queue: str) -> None:
         sent_at = time.monotonic()
-        renewal = await claims.renew(queue)
+        try:
+            renewal = await claims.renew(queue)
+        except RedisError as error:  # its keys were damaged from outside: the other queues' leases matter all the more
+            if queue not in self._damaged:
+                log.error("queue_damaged", queue=queue, error=str(error))
+            self._damaged.add(queue)
+            return
+        self._damaged.discard(queue)
         if not renewal.held:
             self._lost(queue, sent_at)
         if renewal.cancels:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable
 from dtq.job import TerminalJob
@@ -53,8 +54,9 @@ class Reporter:
             batch = endings[:BATCH]
             try:
                 await self._send(queue, batch)
-            except QueueUnavailable as error:
+            except (QueueUnavailable, RedisError) as error:  # RedisError: the queue's keys were damaged from outside
                 failures += 1
+                self._pending[queue] = self._pending.pop(queue)  # the next try is another queue's, if there is one
                 log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
                 await asyncio.sleep(self._backoff.delay(failures))
                 continue

@@ -9,6 +9,7 @@ import socket
 import time
 
 import structlog
+from redis.exceptions import RedisError
 
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
@@ -85,7 +86,7 @@ class Worker:
         await self._leave()
         await self._recorder.flush(10.0)
         self._heartbeat.stop()
-        for part in (self._executor, self._reporter, self._recorder, self._progress):
+        for part in (self._executor, self._reporter, self._recorder, self._progress, self._claims):
             await part.close()
         log.info("worker_stopped", handed_back=handed)
 
@@ -95,7 +96,7 @@ class Worker:
             await asyncio.wait_for(self._reporter.flush(), 10.0)
             for name in self._fetcher.names:
                 await self._claims.leave(name)
-        except (TimeoutError, QueueUnavailable) as error:
+        except (TimeoutError, QueueUnavailable, RedisError) as error:
             log.warning("left_without_goodbye", error=str(error) or type(error).__name__)
 
     @property

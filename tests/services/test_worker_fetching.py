@@ -1,0 +1,155 @@
+"""Which job a worker takes next, and how soon."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from worker_bench import Bench, Mark, until
+
+from dtq.queue import keys
+
+
+async def idle(bench: Bench, queues: int = 1) -> None:
+    """Return when a worker waits in its blocking read."""
+
+    async def blocked() -> bool:
+        return any(client["cmd"] == "blpop" for client in await bench.queue.client.client_list())
+
+    await until("a worker waits in its blocking read", blocked)
+
+
+async def started(mark: Mark, count: int = 1) -> int:
+    """When the last of ``count`` attempts started, ms since the epoch."""
+    await until(f"{count} attempts have started", lambda: len(mark.lines) >= count)
+    return int(mark.lines[count - 1][2])
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+async def test_an_idle_worker_wakes_at_once(bench: Bench) -> None:
+    await bench.worker()
+    mark = bench.mark()
+    for count in range(1, 6):
+        await idle(bench)
+        submitted = now_ms()
+        await bench.submit("echo", {"mark": mark})
+        assert await started(mark, count) - submitted < 200
+
+
+async def test_a_blocking_read_that_broke_is_taken_up_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a proxy closes idle connections; and so it is after the read's own time-out."""
+    monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
+    await bench.worker()
+    await idle(bench)
+    for client in await bench.queue.client.client_list():
+        if client["cmd"] == "blpop":
+            await bench.queue.client.client_kill_filter(_id=client["id"])
+    await idle(bench)
+    assert (await bench.run("echo")).state == "succeeded"
+
+
+async def test_a_new_queue_is_noticed(bench: Bench) -> None:
+    await bench.worker(queues="*")
+    for name in ("one", "two"):
+        job = await bench.run("echo", queue=name)
+        assert job.state == "succeeded"
+
+
+async def test_only_named_queues_are_served(bench: Bench) -> None:
+    await bench.worker(queues="mine")
+    other = await bench.submit("echo", queue="other")
+    await bench.run("echo", queue="mine")
+    assert (await bench.view(other)).state == "queued"
+
+
+async def test_named_queues_are_served_in_their_order(bench: Bench) -> None:
+    mark = bench.mark()
+    for name in ("low", "high", "low", "high"):
+        await bench.submit("sleep", {"text": name, "mark": mark, "seconds": 0.01}, queue=name)
+    await bench.worker(queues="high,low", workercount=1)
+    await started(mark, 4)
+    assert mark.texts == ["high", "high", "low", "low"]
+
+
+async def test_all_queues_take_turns(bench: Bench) -> None:
+    """One full queue does not starve the others."""
+    mark = bench.mark()
+    for name in ("a", "b", "c"):
+        for _ in range(3):
+            await bench.submit("sleep", {"text": name, "mark": mark, "seconds": 0.01}, queue=name)
+    await bench.worker(queues="*", workercount=1)
+    await started(mark, 9)
+    assert sorted(mark.texts[:3]) == ["a", "b", "c"]
+
+
+async def test_priorities_are_strict(bench: Bench) -> None:
+    mark = bench.mark()
+    for priority in ("low", "normal", "high", "low", "high"):
+        await bench.submit("sleep", {"text": priority, "mark": mark, "seconds": 0.01}, priority=priority)
+    await bench.worker(workercount=1)
+    await started(mark, 5)
+    assert mark.texts == ["high", "high", "normal", "low", "low"]
+
+
+async def test_a_paused_queue_is_left_alone_until_it_is_resumed(bench: Bench) -> None:
+    await bench.worker(queues="default,other")
+    await bench.run("echo")
+    await bench.queue.pause("default")
+    waiting = await bench.submit("echo")
+    for _ in range(3):
+        await bench.run("echo", queue="other")
+    assert (await bench.view(waiting)).state == "queued"
+    await idle(bench)
+    began = time.monotonic()
+    await bench.queue.resume("default")
+    await bench.ended(waiting)
+    assert time.monotonic() - began < 0.5
+
+
+async def test_a_running_job_goes_on_when_its_queue_is_paused(bench: Bench) -> None:
+    await bench.worker()
+    job_id = await bench.submit("sleep", {"seconds": 0.3})
+    await bench.is_in(job_id, "running")
+    await bench.queue.pause("default")
+    assert (await bench.ended(job_id)).state == "succeeded"
+
+
+@pytest.mark.parametrize("delay_ms", [50, 1500])
+async def test_a_delayed_job_starts_on_time_at_an_idle_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch, delay_ms: int) -> None:
+    """Without a scheduler: submitting it lets a worker know when it is due."""
+    monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
+    await bench.worker()
+    await idle(bench)
+    mark = bench.mark()
+    submitted = now_ms()
+    await bench.submit("echo", {"mark": mark}, delay_ms=delay_ms)
+    assert delay_ms <= await started(mark) - submitted + 2 < delay_ms + 300
+
+
+async def test_delayed_jobs_start_in_the_order_of_their_times(bench: Bench) -> None:
+    await bench.worker(workercount=1)
+    mark = bench.mark()
+    for delay in (600, 200, 400):
+        await bench.submit("echo", {"text": str(delay), "mark": mark}, delay_ms=delay)
+    await started(mark, 3)
+    assert mark.texts == ["200", "400", "600"]
+
+
+async def test_a_damaged_queue_does_not_keep_the_others_from_work(bench: Bench) -> None:
+    """Somebody wrote over a queue's key."""
+    await bench.queue.client.sadd(keys.QUEUES, "broken")
+    await bench.queue.client.set(keys.lane("broken", "n"), "oops")
+    await bench.worker(queues="broken,default")
+    for _ in range(3):
+        assert (await bench.run("echo")).state == "succeeded"
+
+
+async def test_a_burst_is_shared_by_two_workers(bench: Bench) -> None:
+    first, second = await bench.worker(workercount=2), await bench.worker(workercount=2)
+    ids = [await bench.submit("sleep", {"seconds": 0.05}) for _ in range(20)]
+    jobs = await asyncio.gather(*(bench.ended(job_id) for job_id in ids))
+    assert {job.attempts[0].worker for job in jobs} == {first.name, second.name}
