@@ -25,6 +25,9 @@ MAX_ROWS = 20_000
 BATCH = 4000
 """Rows of one insert."""
 
+GATHER = 0.02
+"""Seconds that the first row waits for others: an insert of many costs little more than one of few."""
+
 log = structlog.get_logger("dtq.worker")
 
 
@@ -62,6 +65,8 @@ class Recorder:
     async def _write_all(self) -> None:
         failures = 0
         while self._batches:
+            if self._held < BATCH:
+                await asyncio.sleep(GATHER)
             taken = 0
             rows: list[TerminalJob] = []
             for _queue, _entry, some in self._batches:

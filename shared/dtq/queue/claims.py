@@ -12,6 +12,7 @@ from dtq.job import Attempt
 from dtq.queue import keys, scripts
 from dtq.queue.connection import Client
 from dtq.queue.views import decode_attempts, decode_options
+from dtq.queue.wire import Wire
 
 __all__ = ["Claim", "ClaimedJob", "Claims", "Finish", "Finished", "Renewal", "read_claim"]
 
@@ -93,7 +94,7 @@ class Claims:
 
     def __init__(self, client: Client, worker: str, lease_ms: int, result_ms: int, dead_ms: int) -> None:
         """``result_ms`` and ``dead_ms``: how long finished and failed jobs are kept in Redis."""
-        self._client = client
+        self._wire = Wire(client)
         self.worker = worker
         self._lease_ms = lease_ms
         self._result_ms = result_ms
@@ -103,13 +104,17 @@ class Claims:
         self._renew = scripts.load("renew")
         self._leave = scripts.load("leave")
 
+    async def close(self) -> None:
+        """Give the connection back."""
+        await self._wire.close()
+
     def keep_results(self, result_ms: int) -> None:
         """Keep jobs that finish from now on for ``result_ms`` ms."""
         self._result_ms = result_ms
 
     async def claim(self, queue: str, count: int) -> Claim:
         """Take up to ``count`` jobs."""
-        reply = await self._claim.run(self._client, [keys.prefix(queue)], [self.worker, count, self._lease_ms])
+        reply = await self._claim.run_by(self._wire.call, [keys.prefix(queue)], [self.worker, count, self._lease_ms])
         return read_claim(queue, reply)
 
     async def finish(self, queue: str, ends: Sequence[Finish]) -> Finished:
@@ -119,19 +124,19 @@ class Claims:
             job = end.job
             extra = end.delay_ms if end.op == "r" else ("1" if job.recorded else "")
             args += (end.op, job.lane, job.entry, job.id, end.text, extra)
-        reply = await self._finish.run(self._client, [keys.prefix(queue)], args)
+        reply = await self._finish.run_by(self._wire.call, [keys.prefix(queue)], args)
         odd = dict(zip(reply[2::2], reply[3::2], strict=True))
         stale = {index for index, what in odd.items() if what == 0}
         return Finished(reply[1].decode() or None, stale, set(odd) - stale)
 
     async def renew(self, queue: str) -> Renewal:
         """Keep the claims on one queue."""
-        reply = await self._renew.run(self._client, [keys.prefix(queue)], [self.worker, self._lease_ms])
+        reply = await self._renew.run_by(self._wire.call, [keys.prefix(queue)], [self.worker, self._lease_ms])
         return Renewal(reply[0] == 1, [job_id.decode() for job_id in reply[1:]])
 
     async def leave(self, queue: str) -> int:
         """Say good-bye to a queue; what is still claimed can be reclaimed at once. Returns how many lanes hold claims."""
-        left: int = await self._leave.run(self._client, [keys.prefix(queue)], [self.worker])
+        left: int = await self._leave.run_by(self._wire.call, [keys.prefix(queue)], [self.worker])
         return left
 
 

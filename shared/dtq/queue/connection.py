@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import redis.asyncio as aredis
+from hiredis import pack_command
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
@@ -26,7 +27,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dtq.errors import QueueUnavailable
 
-__all__ = ["Client", "connect", "translated"]
+__all__ = ["Client", "call", "connect", "translated"]
 
 Client = Any
 """redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
@@ -105,3 +106,27 @@ async def connect(url: str, *, blocking: bool = False, connections: int = 64) ->
     with translated():
         await cluster.initialize()
     return cluster
+
+
+async def call(client: Client, *args: Any) -> Any:
+    """One command, as ``client.execute_command`` would send it, at a third of the cost for commands of many arguments.
+
+    redis-py packs them in Python when used with asyncio; hiredis does it in C. Clusters need redis-py's routing.
+
+    Raises:
+        redis.exceptions.RedisError: as the client does.
+    """
+    if type(client) is not aredis.Redis:
+        return await client.execute_command(*args)
+    pool = client.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        await connection.send_packed_command(pack_command(args), check_health=False)
+        return await connection.read_response()
+    except ResponseError:
+        raise  # an answer like any other: the connection is in order
+    except BaseException:
+        await connection.disconnect(nowait=True)  # an answer may still come: nobody else must read it
+        raise
+    finally:
+        await pool.release(connection)

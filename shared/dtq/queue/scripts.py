@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from dtq.queue.connection import Client, translated
+from dtq.queue.connection import Client, call, translated
 
 __all__ = ["Script", "load"]
 
@@ -29,11 +30,19 @@ class Script:
         Raises:
             QueueUnavailable: the server does not answer or refuses writes.
         """
+        return await self.run_by(partial(call, client), keys, args)
+
+    async def run_by(self, send: Callable[..., Awaitable[Any]], keys: list[str], args: list[Any]) -> Any:
+        """Run it through ``send(*command)``.
+
+        Raises:
+            QueueUnavailable: the server does not answer or refuses writes.
+        """
         with translated():
             try:
-                return await client.execute_command("EVALSHA", self.sha, len(keys), *keys, *args)
+                return await send("EVALSHA", self.sha, len(keys), *keys, *args)
             except NoScriptError:
-                return await client.execute_command("EVAL", self.text, len(keys), *keys, *args)
+                return await send("EVAL", self.text, len(keys), *keys, *args)
 
 
 def _strip(text: str) -> str:

@@ -1,0 +1,96 @@
+"""One connection shared by concurrent calls: what is asked in the same turn of the event loop is sent in one packet.
+
+The server executes such commands in one turn of its own loop, so under appendfsync always a worker's "finish these" and
+"claim those" cost one fsync, not two.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Any
+
+import redis.asyncio as aredis
+from hiredis import pack_command
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+
+from dtq.queue.connection import ANSWER_TIMEOUT, Client, call
+
+__all__ = ["Wire"]
+
+
+class Wire:
+    """Calls through one connection of ``client``; where that cannot be (clusters), through the client itself."""
+
+    def __init__(self, client: Client) -> None:
+        """Connects at the first call."""
+        self._client = client
+        self._direct = type(client) is aredis.Redis
+        self._connection: Any = None
+        self._unsent: list[bytes] = []
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    async def call(self, *args: Any) -> Any:
+        """One command and its answer.
+
+        Raises:
+            redis.exceptions.RedisError: as the client does; all calls under way share a broken connection's fate.
+        """
+        if not self._direct:
+            return await call(self._client, *args)
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._unsent.append(pack_command(args))
+        self._waiting.append(answer)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._exchange(), name="wire")
+        return await answer
+
+    async def _exchange(self) -> None:
+        """Send what is unsent and read one answer, until nobody waits."""
+        try:
+            while self._waiting:
+                async with asyncio.timeout(ANSWER_TIMEOUT):
+                    await self._step()
+        except (RedisError, OSError, TimeoutError) as error:
+            await self._break(error if isinstance(error, RedisError) else RedisConnectionError(str(error) or "no answer in time"))
+        except asyncio.CancelledError:
+            await self._break(RedisConnectionError("closed"))
+            raise
+
+    async def _step(self) -> None:
+        if self._connection is None:
+            self._connection = await self._client.connection_pool.get_connection()
+        if self._unsent:
+            packet, self._unsent = b"".join(self._unsent), []
+            await self._connection.send_packed_command(packet, check_health=False)
+        try:
+            found = await self._connection.read_response(disconnect_on_error=False)
+        except ResponseError as error:
+            found = error
+        answer = self._waiting.popleft()
+        if answer.cancelled():
+            return
+        if isinstance(found, ResponseError):
+            answer.set_exception(found)
+        else:
+            answer.set_result(found)
+
+    async def _break(self, error: RedisError) -> None:
+        """Fail every call under way; whether the server executed them is not known."""
+        connection, self._connection = self._connection, None
+        waiting, self._waiting, self._unsent = self._waiting, deque(), []
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(error)
+        if connection is not None:
+            await connection.disconnect(nowait=True)
+            await self._client.connection_pool.release(connection)
+
+    async def close(self) -> None:
+        """Give the connection back; calls under way fail."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._break(RedisConnectionError("closed"))
