@@ -19,6 +19,9 @@ from dtq_scheduler.scheduler import Scheduler
 
 __all__ = ["main", "serve"]
 
+CONNECTIONS = 256
+"""More than all roles use at once: beyond it the pool refuses rather than waits."""
+
 
 async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run until ``stop``.
@@ -26,7 +29,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     Raises:
         OSError: METRICSADDR cannot be listened on.
     """
-    queue = await Queue.connect(settings)
+    queue = await Queue.connect(settings, connections=CONNECTIONS)
     store = Store(settings.databaseurl)
     await store.open()
     scheduler = Scheduler(settings, queue, store)

@@ -112,6 +112,9 @@ class Gauges:
     """Renews the numbers of queues and schedules."""
 
     EVERY = 5.0
+    AT_ONCE = 32
+    """Queues asked at once, each over a connection of its own."""
+
     SUCCESSES_EVERY = 6
     """Every so many steps the last successes are read too."""
 
@@ -127,7 +130,11 @@ class Gauges:
         if self._steps % self.SUCCESSES_EVERY == 0:
             self._successes = await self._schedules.successes()
         self._steps += 1
-        self._collector.renew(await self._queue.stats(await self._queue.queues()), self._successes)
+        names = await self._queue.queues()
+        stats: list[QueueStats] = []
+        for start in range(0, len(names), self.AT_ONCE):
+            stats += await self._queue.stats(names[start : start + self.AT_ONCE])
+        self._collector.renew(stats, self._successes)
         return self.EVERY
 
 

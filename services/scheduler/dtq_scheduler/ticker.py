@@ -27,7 +27,7 @@ BATCH = 200
 CLAIM_MS = 5_000
 """Within this an entry that was taken must be advanced, else another replica takes it."""
 
-AT_ONCE = 50
+AT_ONCE = 32
 """Ticks fired at once."""
 
 LONGEST_WAIT = 0.5
