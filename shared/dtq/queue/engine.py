@@ -251,9 +251,12 @@ class Queue:
         parts = parse_id(job_id)
         with translated():
             blob = await self.client.get(keys.done(parts.queue, job_id))
-        job = views.decode_terminal(blob) if blob is not None else row
+        job = (views.read_terminal(blob) if blob is not None else None) or row
         if job is None:
-            return None
+            view = await self.get(job_id)
+            if view is None:
+                return None
+            raise IllegalTransition(f"the job is {view.state}; only failed and cancelled jobs can be retried", view.state)
         if job.state not in (State.FAILED, State.CANCELLED):
             raise IllegalTransition(f"the job has {job.state}; only failed and cancelled jobs can be retried", job.state)
         history = b",".join(msgspec.json.encode(attempt) for attempt in job.attempts)
@@ -299,8 +302,11 @@ class Queue:
     async def resume(self, queue: str) -> None:
         """Hand out jobs again."""
         with translated():
-            await self.client.delete(keys.paused(queue))
-            await self.client.rpush(keys.wake(queue), "1")
+            pipe = self.client.pipeline(transaction=False)
+            pipe.delete(keys.paused(queue))
+            pipe.rpush(keys.wake(queue), "1")
+            pipe.ltrim(keys.wake(queue), 0, 0)
+            await pipe.execute()
 
     async def queues(self) -> list[str]:
         """Names of all queues ever submitted to, sorted."""
@@ -409,7 +415,8 @@ def _view(job_id: str, queue: str, reply: list[Any] | None) -> JobView | None:
     if reply is None:
         return None
     if reply[0] == b"done":
-        return views.terminal_view(views.decode_terminal(reply[1]))
+        row = views.read_terminal(reply[1])
+        return None if row is None else views.terminal_view(row)
     return views.live_view(job_id, queue, reply[1:])
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from dtq.errors import InvalidCursor
-from dtq.ids import make_id
+from dtq.errors import InvalidCursor, InvalidJobId
+from dtq.ids import make_id, parse_id
 from dtq.job import JobView, State
 from dtq.queue import keys
 from dtq.queue.connection import translated
@@ -50,6 +51,10 @@ class LiveFilter(msgspec.Struct, frozen=True):
         return found + (streams if self.states & {State.QUEUED, State.RUNNING} else [])
 
 
+_POSITION = re.compile(r"|\d{1,20}-\d{1,20}", re.ASCII)
+_DELAYED_POSITION = re.compile(r"|-?\d{1,20}:.+", re.ASCII | re.DOTALL)
+
+
 class _Place(NamedTuple):
     """Where the next page starts: in ``section`` of ``queue``, after ``position`` ('' is the start)."""
 
@@ -64,10 +69,11 @@ def _encode(place: _Place) -> str:
 
 def _decode(cursor: str) -> _Place:
     try:
-        place = _Place(*base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|"))
-    except (ValueError, TypeError) as error:
-        raise InvalidCursor("the cursor is not one that a list gave", [("cursor", "use next_cursor of the previous page")]) from error
-    if place.section not in ("d", *keys.LANES):
+        place = _Place(*base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|", 2))
+        legal = place.section in ("d", *keys.LANES) and (_DELAYED_POSITION if place.section == "d" else _POSITION).fullmatch(place.position)
+    except (ValueError, TypeError):
+        legal = False
+    if not legal:
         raise InvalidCursor("the cursor is not one that a list gave", [("cursor", "use next_cursor of the previous page")])
     return place
 
@@ -115,18 +121,38 @@ async def _page(queue: Queue, name: str, section: str, position: str, count: int
 
 
 async def _delayed(queue: Queue, name: str, position: str, count: int) -> list[tuple[str, str]]:
-    """Delayed jobs, the last due first; a position is a rank, so jobs that become due meanwhile shift nothing up."""
-    start = int(position) + 1 if position.isdecimal() else 0
+    """Delayed jobs, the last due first. A position is a due time and an id, so jobs that come or go shift nothing."""
+    key = keys.delayed(name)
     with translated():
-        members = await queue.client.zrevrange(keys.delayed(name), start, start + count - 1)
-    return [(str(start + index), member.decode()) for index, member in enumerate(members)]
+        start = await _rank_after(queue, key, position) if position else 0
+        members = await queue.client.zrevrange(key, start, start + count - 1, withscores=True)
+    return [(f"{score:.0f}:{member.decode(errors='replace')}", member.decode(errors="replace")) for member, score in members]
+
+
+async def _rank_after(queue: Queue, key: str, position: str) -> int:
+    """The rank of the first job after ``position``, whose own job may have gone."""
+    due, _, job_id = position.partition(":")
+    if await queue.client.zscore(key, job_id) == float(due):
+        return int(await queue.client.zrevrank(key, job_id) or 0) + 1
+    later = await queue.client.zcount(key, f"({due}", "+inf")
+    same = await queue.client.zrangebyscore(key, due, due)
+    return int(later) + sum(member >= job_id.encode() for member in same)
 
 
 def _id_of(name: str, section: str, entry: bytes, fields: dict[bytes, bytes]) -> str:
-    return fields[b"i"].decode() if b"i" in fields else make_id(entry.decode(), section, name)
+    return fields[b"i"].decode(errors="replace") if b"i" in fields else make_id(entry.decode(), section, name)
+
+
+def _is_id(text: str) -> bool:
+    try:
+        parse_id(text)
+    except InvalidJobId:
+        return False
+    return True
 
 
 async def _views(queue: Queue, ids: list[tuple[str, str]]) -> list[tuple[str, JobView]]:
-    """The jobs, without those that finished between the two looks."""
+    """The jobs, without those that finished between the two looks, and without what damage left in a job's place."""
+    ids = [item for item in ids if _is_id(item[1])]
     found = await queue.get_many([job_id for _, job_id in ids])
     return [(where, view) for (where, _), view in zip(ids, found, strict=True) if view is not None and view.finished is None]

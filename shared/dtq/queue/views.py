@@ -12,7 +12,7 @@ import msgspec
 from dtq.ids import submitted_ms
 from dtq.job import Attempt, JobView, State, TerminalJob
 
-__all__ = ["decode_attempts", "decode_options", "live_view", "terminal_view"]
+__all__ = ["decode_attempts", "decode_options", "live_view", "read_terminal", "terminal_view"]
 
 _NAMES = {"h": "high", "n": "normal", "l": "low", "f": "normal"}
 _terminal = msgspec.json.Decoder(TerminalJob)
@@ -23,6 +23,14 @@ _attempts = msgspec.json.Decoder(list[Attempt])
 def decode_terminal(text: bytes) -> TerminalJob:
     """The record of one finished job."""
     return _terminal.decode(text)
+
+
+def read_terminal(text: bytes) -> TerminalJob | None:
+    """The record of one finished job; None when it is damaged, as if Redis had forgotten the job."""
+    try:
+        return _terminal.decode(text)
+    except msgspec.DecodeError:
+        return None
 
 
 def decode_terminals(text: bytes) -> list[TerminalJob]:
@@ -78,6 +86,16 @@ def terminal_view(job: TerminalJob) -> JobView:
     )
 
 
+def _json(text: bytes) -> bytes:
+    """A payload that is JSON as it is; one that somebody broke by hand as a JSON string."""
+    try:
+        text.decode()
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        return msgspec.json.encode(text.decode(errors="replace"))
+    return text
+
+
 def _whole(value: bytes | None, default: int = 0) -> int:
     try:
         return int(value or default)
@@ -105,7 +123,7 @@ def live_view(job_id: str, queue: str, reply: list[Any]) -> JobView:
         type=rec.get(b"t", b"").decode(errors="replace"),
         state=state,
         priority=_NAMES.get(rec.get(b"lane", b"n").decode(errors="replace"), "normal"),
-        payload=rec.get(b"p", b"null"),
+        payload=_json(rec.get(b"p", b"null")),
         submitted=_whole(rec.get(b"sub"), submitted_ms(job_id)),
         run_at=_whole(rec.get(b"due")) or None if state in (State.SCHEDULED, State.RETRYING) else None,
         started=started,
