@@ -24,6 +24,7 @@ from dtq.queue.claims import ClaimedJob
 from dtq.registry import Handler, Registry
 from dtq_worker.context import Context
 from dtq_worker.outcome import Outcome, describe, words
+from dtq_worker.pace import OVERDUE, Pace
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
 from dtq_worker.slots import Running, Seat, current
@@ -70,6 +71,7 @@ class Executor:
         self._runners: set[asyncio.Task[None]] = set()
         self._watch: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
+        self._pace = Pace()
         self.active: dict[str, Running] = {}
         """Every job in a slot or claimed and about to start, by id."""
         self.changed = asyncio.Event()
@@ -77,12 +79,18 @@ class Executor:
 
     @property
     def free(self) -> int:
-        """Slots that neither run a job nor have one waiting for them."""
-        return self._settings.workercount - len(self.active)
+        """Jobs to claim: one for every slot that has none, and what the slots get through in a moment (see pace)."""
+        return self._settings.workercount + self._pace.ahead - len(self.active)
+
+    @property
+    def busy(self) -> int:
+        """Jobs that run at the moment."""
+        return len(self.active) - len(self._waiting)
 
     def start(self, jobs: Iterable[ClaimedJob]) -> None:
         """Take claimed jobs; the caller sees to it that there are slots for them."""
         claimed_at = time.monotonic()
+        self._pace.mark(claimed_at)
         for job in jobs:
             running = Running(job, claimed_at, job.timeout or self._settings.workertimeout)
             self.active[job.id] = running
@@ -92,7 +100,7 @@ class Executor:
             self._watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
 
     def _ensure_spare(self) -> None:
-        if self._waiting and self._spare is None:
+        if self._waiting and self._spare is None and len(self._runners) < self._settings.workercount:
             # Not in the present context: this may be a runner's, with whatever its handler has left there.
             self._spare = asyncio.create_task(self._runner(), name="runner", context=self._context.copy())
             self._runners.add(self._spare)
@@ -112,9 +120,7 @@ class Executor:
             seat.running = running
             outcome = await self._attempt(running, task)
             seat.running = None
-            del self.active[running.job.id]
-            self._ended(running, outcome)
-            self.changed.set()
+            self._release(running, outcome)
             count += 1
             if task.cancelling():
                 break  # the handler swallowed a cancellation, or asked for its own: it must not hit the next job
@@ -122,7 +128,14 @@ class Executor:
                 await asyncio.sleep(0)
             if contextvars.copy_context() != clean:
                 break  # the handler changed context variables: a fresh runner takes over
+        self._runners.discard(task)
         self._ensure_spare()
+
+    def _release(self, running: Running, outcome: Outcome) -> None:
+        del self.active[running.job.id]
+        self._pace.ended()
+        self._ended(running, outcome)
+        self.changed.set()
 
     async def _attempt(self, running: Running, task: asyncio.Task[None]) -> Outcome:
         """Run one attempt to its end, whatever that is."""
@@ -213,10 +226,18 @@ class Executor:
         while self.active:
             await asyncio.sleep(WATCH_INTERVAL)
             now = time.monotonic()
+            self._return_overdue(now)
             for running in list(self.active.values()):
                 if running.deadline is not None and running.deadline <= now:
                     running.deadline = now + INSIST
                     running.stop("timeout")
+
+    def _return_overdue(self, now: float) -> None:
+        """Hand back jobs claimed ahead that found no slot soon."""
+        while self._waiting and now - self._waiting[0].claimed_at > OVERDUE:
+            running = self._waiting.popleft()
+            self._pace.stumble()
+            self._release(running, Outcome("handed_back", now_ms(), now_ms()))
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Stop those of the jobs that are here because their cancellation was asked."""

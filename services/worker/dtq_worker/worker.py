@@ -61,7 +61,7 @@ class Worker:
         self._progress = Progress(queue.client)
         self._processes = HandlerProcesses(settings, modules, self._progress.report)
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
-        self.metrics = WorkerMetrics(lambda: (len(self._executor.active), settings.workercount), lambda: self._heartbeat.last_beat)
+        self.metrics = WorkerMetrics(lambda: (self._executor.busy, settings.workercount), lambda: self._heartbeat.last_beat)
         self._recorder = Recorder(store, queue.client)
         self._reporter = Reporter(self._claims, self._record, self._count)
         self._fetcher = Fetcher(queue, self._claims, self._executor)

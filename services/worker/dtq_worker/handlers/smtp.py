@@ -66,6 +66,7 @@ async def connection(settings: Settings) -> AsyncIterator[aiosmtplib.SMTP]:
     )
     with _translated(f"SMTP server {settings.smtpaddr}"):
         await client.connect()
+        await _greet(client)
     try:
         yield client
         with contextlib.suppress(aiosmtplib.SMTPException, OSError, TimeoutError):  # all is said; a rude goodbye changes nothing
@@ -74,16 +75,25 @@ async def connection(settings: Settings) -> AsyncIterator[aiosmtplib.SMTP]:
         client.close()
 
 
+async def _greet(client: aiosmtplib.SMTP) -> None:
+    """Learn what the server can do, unless logging in or starting TLS has done so."""
+    if client.is_ehlo_or_helo_needed:
+        try:
+            await client.ehlo()
+        except aiosmtplib.SMTPHeloError:  # a server from before 1995
+            await client.helo()
+
+
 @contextlib.contextmanager
 def _translated(server: str) -> Iterator[None]:
     try:
         yield
     except aiosmtplib.SMTPResponseException as error:
         raise _signal(server, Refusal(error.code, error.message)) from None
-    except aiosmtplib.SMTPNotSupported as error:
-        raise Permanent(f"{server}: {error.message}") from None
-    except (aiosmtplib.SMTPException, OSError, TimeoutError) as error:
+    except (OSError, TimeoutError) as error:  # also aiosmtplib's own: it lost or never had the connection
         raise Retry(f"{server}: {error or type(error).__name__}") from error
+    except aiosmtplib.SMTPException as error:  # the server cannot do what is set, such as STARTTLS
+        raise Permanent(f"{server}: {error.message}") from None
 
 
 def _signal(server: str, refusal: Refusal) -> Retry | Permanent:
