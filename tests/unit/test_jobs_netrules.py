@@ -17,12 +17,12 @@ def test_a_public_address_is_allowed(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    (
+    (  # noqa: SIM905 - a list would take a line each
         "127.0.0.1 127.9.9.9 10.0.0.1 172.16.0.1 192.168.1.1 169.254.169.254 100.64.0.1 100.100.100.200 0.0.0.0 "
         "224.0.0.1 240.0.0.1 255.255.255.255 192.0.0.1 192.0.2.1 198.18.0.1 203.0.113.1 168.63.129.16 "
         ":: ::1 fe80::1 fc00::1 fd00:ec2::254 fec0::1 ff02::1 2001:db8::1 ::127.0.0.1 100::1 "
         "::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1:: 2001:0:1::1"
-    ).split(),  # noqa: SIM905 - a list would take a line each
+    ).split(),
 )
 def test_an_address_that_is_not_public_is_refused(text: str) -> None:
     assert forbidden_reason(ipaddress.ip_address(text)) is not None
