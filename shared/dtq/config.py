@@ -37,10 +37,14 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=False)
 
-    redisaddr: str = Field("127.0.0.1:6379", description="Redis or Valkey: host:port, or a redis:// or rediss:// URL. Cluster mode is detected.")
+    redisaddr: str = Field(
+        "127.0.0.1:6379", description="Redis or Valkey: host:port, or a redis:// or rediss:// URL. Cluster mode is detected."
+    )
     databaseurl: str = Field("postgresql://127.0.0.1:5432/dtq", description="PostgreSQL URL.", repr=False)
     apiaddr: str = Field("127.0.0.1:8080", description="Where the submitter listens: host:port.")
-    metricsaddr: str = Field("127.0.0.1:0", description="Where worker and scheduler serve /metrics, /livez and /readyz; port 0 picks a free one.")
+    metricsaddr: str = Field(
+        "127.0.0.1:0", description="Where worker and scheduler serve /metrics, /livez and /readyz; port 0 picks a free one."
+    )
     queues: str = Field("*", description="Queues a worker takes jobs from, comma-separated, first served first; * is every queue.")
     workercount: int = Field(10, ge=1, le=10_000, description="Jobs run at once by one worker process.")
     workertimeout: float = Field(10.0, gt=0, le=86_400, allow_inf_nan=False, description="Seconds a job may run when it names no timeout.")
@@ -48,7 +52,9 @@ class Settings(BaseSettings):
     retrybase: float = Field(1.0, gt=0, le=3600, allow_inf_nan=False, description="Backoff of the first retry, seconds; doubles each time.")
     retrycap: float = Field(600.0, gt=0, le=86_400, allow_inf_nan=False, description="Longest backoff, seconds.")
     leaseseconds: float = Field(4.0, ge=1, le=3600, allow_inf_nan=False, description="A worker silent for so long is taken for dead.")
-    shutdownseconds: float = Field(30.0, ge=0, le=86_400, allow_inf_nan=False, description="Time for running jobs to end at a stop; then they are handed back.")
+    shutdownseconds: float = Field(
+        30.0, ge=0, le=86_400, allow_inf_nan=False, description="Time for running jobs to end at a stop; then they are handed back."
+    )
     processes: int = Field(0, ge=0, le=1024, description="Processes for sync handlers; 0 is one a CPU core.")
     handlers: str = Field("", description="Modules with further job types, comma-separated.")
     maxbodybytes: int = Field(10 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024, description="Largest request body.")
@@ -146,4 +152,4 @@ def load_settings(**overrides: object) -> Settings:
             hidden = name in {"SMTPPASSWORD", "DATABASEURL"}
             value = "(not shown)" if hidden else repr(item["input"])
             lines.append(f"{name}={value}: {item['msg'].removeprefix('Value error, ')}")
-        raise ConfigError("; ".join(lines)) from None
+        raise ConfigError("\n".join(lines)) from None

@@ -275,9 +275,16 @@ def spawn(
     command: Sequence[str], log: IO[bytes], account: pwd.struct_passwd | None, death_signal: signal.Signals, cwd: Path
 ) -> subprocess.Popen[bytes]:
     """Run a server as a direct child, in a session of its own so that Ctrl-C on the terminal does not reach it."""
-    tied = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
-    uid, gid = (account.pw_uid, account.pw_gid) if account else (-1, -1)
-    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, *map(str, (uid, gid, os.getpid(), int(death_signal) if tied else 0))]
     return subprocess.Popen(  # noqa: S603 - our own command
-        [*launcher, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=cwd
+        tied(command, death_signal, account), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=cwd
     )
+
+
+def tied(command: Sequence[str], death_signal: signal.Signals, account: pwd.struct_passwd | None = None) -> list[str]:
+    """The command line that runs ``command`` (a path first) as a child which the kernel sends ``death_signal`` when we die.
+
+    Only so on Linux and when started by the main thread: the kernel watches the *thread* that starts the child.
+    """
+    ties = sys.platform == "linux" and threading.current_thread() is threading.main_thread()
+    uid, gid = (account.pw_uid, account.pw_gid) if account else (-1, -1)
+    return [sys.executable, "-I", "-S", "-c", _LAUNCH, *map(str, (uid, gid, os.getpid(), int(death_signal) if ties else 0)), *command]
