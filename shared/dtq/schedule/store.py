@@ -179,9 +179,7 @@ class ScheduleStore:
 
     async def now(self) -> int:
         """The server's clock, ms."""
-        with translated():
-            seconds, micros = await self._client.time()
-        return int(seconds) * 1000 + int(micros) // 1000
+        return int(await self._run("now"))
 
     async def _entries(self, names: Sequence[str]) -> _Entries:
         if not names:
