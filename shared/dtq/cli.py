@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from dtq import __version__
+from dtq.apikeys import NAME, ROLES, ApiKey, new_key
 from dtq.config import load_settings
 from dtq.errors import ConfigError, Unavailable
 from dtq.show_config import FORMATS, show
@@ -52,9 +53,9 @@ def _parser() -> argparse.ArgumentParser:
     config = add("config", _config, "Show every setting: its value, default and meaning. Passwords are hidden.")
     config.add_argument("--format", choices=FORMATS, default="text", help="how to show it (%(default)s)")
     add("migrate", _migrate, "Bring the database at DATABASEURL to the present schema. Safe to run at any time, by several at once.")
-    apikey = add("apikey", _apikey, "Make an API key: prints it (once), and the entry for the file that APIKEYSFILE names.")
-    apikey.add_argument("--name", default="default", help="whose key it is, for the log (%(default)s)")
-    apikey.add_argument("--role", action="append", help="submit, read or admin; may be given more than once (submit and read)")
+    apikey = add("apikey", _apikey, "Make an API key: prints it (once), and the line for the file that APIKEYSFILE names.")
+    apikey.add_argument("--role", choices=ROLES, default="submit", help="what it may do, each including those before it (%(default)s)")
+    apikey.add_argument("--name", default="default", type=_key_name, help="whose key it is, for the log (%(default)s)")
     add("version", _version, "Show the version.")
     return parser
 
@@ -84,19 +85,23 @@ def _migrate(_options: argparse.Namespace) -> int:
 
 
 def _apikey(options: argparse.Namespace) -> int:
-    from dtq.apikeys import make_key
-
-    key, entry = make_key(options.name, options.role or ["submit", "read"])
-    # The entry alone goes to standard output, so that `dtq apikey >> keys.yaml` works.
+    key, digest = new_key()
+    # The line alone goes to standard output, so that `dtq apikey >> keys` works.
     print(f"The key, shown this once: {key}", file=sys.stderr)  # noqa: T201 - a command's output
-    print("The entry for the file that APIKEYSFILE names:", file=sys.stderr, flush=True)  # noqa: T201
-    _say(entry)
+    print("The line for the file that APIKEYSFILE names:", file=sys.stderr, flush=True)  # noqa: T201 - likewise
+    _say(str(ApiKey(options.name, options.role, digest)))
     return 0
 
 
 def _version(_options: argparse.Namespace) -> int:
     _say(f"dtq {__version__}")
     return 0
+
+
+def _key_name(value: str) -> str:
+    if not NAME.fullmatch(value):
+        raise argparse.ArgumentTypeError("use letters, digits and . _ @ - only, at most 64")
+    return value
 
 
 def _say(text: str) -> None:
