@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import sys
+import time
 
 import uvloop
 from pydantic import BaseModel
@@ -37,6 +38,19 @@ async def noop(payload: Noop, ctx: object) -> None:
 @handler(NAP)
 async def nap(payload: Nap, ctx: object) -> None:
     await asyncio.sleep(payload.ms / 1000)
+
+
+class Stamp(BaseModel):
+    sent: float
+    """time.monotonic() of the submitting process: one clock for all processes of a machine."""
+
+
+STAMP = JobType("stamp", Stamp)
+
+
+@handler(STAMP)
+async def stamp(payload: Stamp, ctx: object) -> float:
+    return (time.monotonic() - payload.sent) * 1000
 
 
 async def serve() -> None:
