@@ -29,8 +29,8 @@ __all__ = [
     "BlobNotFound",
     "BlobTooLarge",
     "BlobUnavailable",
-    "Conflict",
     "ConfigError",
+    "Conflict",
     "DtqError",
     "HandlerSignal",
     "IdempotencyConflict",
@@ -151,7 +151,7 @@ class BlobUnavailable(Unavailable):
     """The blob store does not answer, or refuses access."""
 
 
-class HandlerSignal(Exception):  # noqa: N818 - named by what the handler asks for
+class HandlerSignal(Exception):
     """Base of what a handler may raise to steer the outcome of its job."""
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 
 import structlog
 import uvloop
-from dtq.probe import ProbeServer
 from prometheus_client import CollectorRegistry
 
 from dtq import log
 from dtq.config import Settings, load_settings
 from dtq.errors import ConfigError, StoreUnavailable, Unavailable
 from dtq.jobs import BUILTIN
+from dtq.probe import ProbeServer
 from dtq.queue import Queue
 from dtq.registry import Registry, load_registry
 from dtq.storage import Store
@@ -59,6 +60,9 @@ async def serve(settings: Settings, registry: Registry, modules: list[str]) -> N
         except StoreUnavailable as error:
             logger.warning("store_not_closed", error=str(error))
         await queue.close()
+    if worker.stuck:
+        logging.shutdown()
+        os._exit(0)  # its job has been given up; waiting for its handler would only end in a SIGKILL
 
 
 def main() -> int:
