@@ -18,7 +18,7 @@ from dtq_worker.handlers.inputs import read_source, store_blob
 
 __all__ = ["resize"]
 
-READABLE = ("JPEG", "MPO", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")
+READABLE = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000")
 """Formats that are opened. Not among them: those that run other programs (EPS) or hold no picture of their own."""
 
 OUTPUTS = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
