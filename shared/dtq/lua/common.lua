@@ -28,16 +28,47 @@ local function pairs_of(flat)
   return map
 end
 
+local NAMES = {h = 'high', n = 'normal', l = 'low', f = 'normal'}
+
+-- What follows up to record() makes sure that a record which somebody changed by hand cannot stop a script or spoil a row.
+
+local function utf8(s) -- s, with ? for its bytes above 127 if it is not UTF-8 (RFC 3629)
+  if not string.find(s, '[\128-\255]') then return s end
+  local rest = s
+  for _, sequence in ipairs({'[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]', '[\225-\236\238\239][\128-\191][\128-\191]',
+    '\237[\128-\159][\128-\191]', '\240[\144-\191][\128-\191][\128-\191]', '[\241-\243][\128-\191][\128-\191][\128-\191]',
+    '\244[\128-\143][\128-\191][\128-\191]'}) do rest = string.gsub(rest, sequence, '_') end
+  if string.find(rest, '[\128-\255]') then return (string.gsub(s, '[\128-\255]', '?')) end
+  return s
+end
+
+local function is_json(s) -- cjson alone also takes nan, hexadecimal numbers and bytes that are not UTF-8
+  if not pcall(cjson.decode, s) or utf8(s) ~= s then return false end
+  local bare = string.gsub(string.gsub(s, '\\.', ''), '"[^"]*"', '')
+  return not string.find(bare, '[^%s%d%[%]{},:.+%-truefalsnE]') and not string.find(bare, 'na', 1, true)
+end
+
+local function whole(s, default) -- a whole number as text
+  s = s or ''
+  if string.find(s, '^%d+$') and #s < 16 then return s end
+  return default
+end
+
 local function record(p, id)
   local flat = redis.call('HGETALL', p .. ':job:' .. id)
   if #flat == 0 then return nil end
-  return pairs_of(flat)
+  local rec = pairs_of(flat)
+  rec.t = utf8(rec.t or '')
+  rec.n, rec.c, rec.rp = whole(rec.n, '0'), whole(rec.c, '0'), whole(rec.rp, '0')
+  rec.sub = whole(rec.sub, text(tonumber(string.match(id, '^%x%x%x%x%x%x%x%x%x%x%x') or '0', 16)))
+  if not NAMES[rec.lane] then rec.lane = 'n' end
+  return rec
 end
 
 -- The record that a job gets when it leaves its first stream entry.
 local function record_of_entry(lane, eid, fields)
   local f = pairs_of(fields)
-  return {t = f.t or '', p = f.p or 'null', o = f.o or '', lane = lane, sub = string.match(eid, '^%d+'), n = '0', c = '0', a = '', rp = '0'}
+  return {t = utf8(f.t or ''), p = f.p or 'null', o = f.o or '', lane = lane, sub = string.match(eid, '^%d+'), n = '0', c = '0', a = '', rp = '0'}
 end
 
 local function save(p, id, rec)
@@ -47,28 +78,29 @@ local function save(p, id, rec)
 end
 
 local function enqueue(p, id, lane) -- puts a recorded job into a stream and notes where
+  if not NAMES[lane] then lane = 'n' end
   local eid = redis.call('XADD', p .. ':' .. lane, '*', 'i', id)
   redis.call('HSET', p .. ':job:' .. id, 'st', 'queued', 'e', lane .. ':' .. eid)
 end
 
 local function json_or_text(s) -- payloads are JSON; one that somebody broke by hand is kept as a string
-  if pcall(cjson.decode, s) then return s end
-  return cjson.encode(s)
+  if is_json(s) then return s end
+  return cjson.encode(utf8(s))
 end
-
-local NAMES = {h = 'high', n = 'normal', l = 'low', f = 'normal'}
 
 -- The JSON text of a TerminalJob (dtq.job) for a transition that no worker reports.
 local function terminal_json(queue, id, rec, state, now, err)
-  local out = {'{"id":', cjson.encode(id), ',"queue":', cjson.encode(queue), ',"type":', cjson.encode(rec.t or ''),
+  local history = rec.a or ''
+  if history ~= '' and not is_json('[' .. history .. ']') then history = '' end
+  local out = {'{"id":', cjson.encode(utf8(id)), ',"queue":', cjson.encode(queue), ',"type":', cjson.encode(rec.t or ''),
     ',"state":"', state, '","submitted":', rec.sub or text(now), ',"finished":', text(now), ',"replays":', rec.rp or '0',
-    ',"payload":', json_or_text(rec.p or 'null'), ',"priority":"', NAMES[rec.lane] or 'normal', '","attempts":[', rec.a or '', ']'}
+    ',"payload":', json_or_text(rec.p or 'null'), ',"priority":"', NAMES[rec.lane] or 'normal', '","attempts":[', history, ']'}
   if err then out[#out + 1] = ',"error":' .. err end
   local ok, opts = pcall(cjson.decode, rec.o or '')
   if ok and type(opts) == 'table' then
-    if opts.timeout then out[#out + 1] = ',"timeout":' .. cjson.encode(opts.timeout) end
-    if opts.max_retries then out[#out + 1] = ',"max_retries":' .. cjson.encode(opts.max_retries) end
-    if opts.schedule then out[#out + 1] = ',"schedule":' .. cjson.encode(opts.schedule) end
+    if type(opts.timeout) == 'number' then out[#out + 1] = ',"timeout":' .. cjson.encode(opts.timeout) end
+    if type(opts.max_retries) == 'number' then out[#out + 1] = ',"max_retries":' .. text(opts.max_retries) end
+    if type(opts.schedule) == 'string' then out[#out + 1] = ',"schedule":' .. cjson.encode(utf8(opts.schedule)) end
   end
   out[#out + 1] = '}'
   return table.concat(out)

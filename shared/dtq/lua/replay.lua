@@ -9,7 +9,7 @@ if redis.call('EXISTS', p .. ':job:' .. id) == 1 then return 'live' end
 local done = redis.call('GET', p .. ':done:' .. id)
 if done then
   local state, _, replays = head_of(done)
-  if (state ~= 'failed' and state ~= 'cancelled') or replays ~= ARGV[7] then return state end
+  if state and (state ~= 'failed' and state ~= 'cancelled' or replays ~= ARGV[7]) then return state end
 end
 redis.call('DEL', p .. ':done:' .. id)
 redis.call('ZREM', p .. ':dead', id)

@@ -16,7 +16,8 @@ for i = 1, #flat, 2 do
   else
     local done = redis.call('GET', p .. ':done:' .. flat[i])
     if done then
-      state, finished = head_of(done)
+      local ended, at = head_of(done)
+      if ended then state, finished = ended, at end
     end
   end
   reply[#reply + 1] = {flat[i], flat[i + 1], state, finished}

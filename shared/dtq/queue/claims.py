@@ -7,7 +7,8 @@ from typing import Any
 
 import msgspec
 
-from dtq.ids import make_id
+from dtq.errors import InvalidJobId
+from dtq.ids import make_id, parse_id
 from dtq.job import Attempt
 from dtq.queue import keys, scripts
 from dtq.queue.connection import Client
@@ -190,7 +191,18 @@ def _recorded(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJo
         job.priority = _PRIORITY.get((home or b"n").decode(), "normal")
         return _with_options(job, options or b"")
     except (AttributeError, TypeError, ValueError):
-        return _defective(queue, lane, entry, "its record is missing or damaged")
+        job = _defective(queue, lane, entry, "its record is missing or damaged")
+        job.id, job.recorded = _id_or(fields[1], job.id), True
+        return job
+
+
+def _id_or(raw: Any, default: str) -> str:
+    """The id that an entry names, if it is one."""
+    try:
+        parse_id(raw.decode())
+    except (AttributeError, UnicodeDecodeError, InvalidJobId):
+        return default
+    return str(raw.decode())
 
 
 def _defective(queue: str, lane: str, entry: str, why: str) -> ClaimedJob:

@@ -429,5 +429,5 @@ def _stats(name: str, reply: list[int]) -> QueueStats:
 def _rows(fields: dict[bytes, bytes]) -> list[TerminalJob]:
     try:
         return views.decode_terminals(fields[b"r"])
-    except (KeyError, msgspec.DecodeError):
+    except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
         return []

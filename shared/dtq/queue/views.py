@@ -29,7 +29,7 @@ def read_terminal(text: bytes) -> TerminalJob | None:
     """The record of one finished job; None when it is damaged, as if Redis had forgotten the job."""
     try:
         return _terminal.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
@@ -48,7 +48,7 @@ def decode_attempts(history: bytes) -> tuple[Attempt, ...]:
         return ()
     try:
         return tuple(_attempts.decode(b"[" + history + b"]"))
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return ()
 
 
@@ -58,7 +58,7 @@ def decode_options(text: bytes) -> dict[str, Any]:
         return {}
     try:
         found = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return {}
     return found if isinstance(found, dict) else {}
 

@@ -1,0 +1,261 @@
+"""What somebody breaks in Redis by hand costs at most the broken job: everything else goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from dtq.errors import IllegalTransition
+from dtq.job import NewJob, State, TerminalJob
+from dtq.queue import FireTick, LiveFilter, Queue, keys
+from dtq.queue.claims import ClaimedJob, Claims, Finish
+
+MakeWorker = Callable[..., Claims]
+MakeEnd = Callable[..., Finish]
+Until = Callable[[Callable[[], Awaitable[Any]], str], Awaitable[Any]]
+
+BAD_ENTRIES: dict[str, dict[bytes, bytes]] = {
+    "foreign fields": {b"hello": b"world"},
+    "no payload": {b"t": b"noop"},
+    "type not UTF-8": {b"t": b"\xff\xfe", b"p": b"{}"},
+    "payload not JSON": {b"t": b"noop", b"p": b"{broken"},
+    "payload not UTF-8": {b"t": b"noop", b"p": b'"\xff"'},
+    "payload empty": {b"t": b"noop", b"p": b""},
+    "payload JSON only to Lua": {b"t": b"noop", b"p": b"[nan,0x10]"},
+    "options not JSON": {b"t": b"noop", b"p": b"{}", b"o": b"{"},
+    "options of odd types": {b"t": b"noop", b"p": b"{}", b"o": b'{"timeout":"x","max_retries":{},"schedule":[1]}'},
+    "options not an object": {b"t": b"noop", b"p": b"{}", b"o": b"[1]"},
+    "record missing": {b"i": b"0197000000000001d-default"},
+    "id not an id": {b"i": b"nonsense"},
+    "id not UTF-8": {b"i": b"\xff"},
+}
+
+BAD_RECORDS: dict[str, dict[bytes, bytes]] = {
+    "counters": {b"n": b"x", b"c": b"y", b"rp": b"z"},
+    "submit time": {b"sub": b"yesterday"},
+    "due": {b"due": b"soon"},
+    "history": {b"a": b"{broken"},
+    "history not UTF-8": {b"a": b'"\xff"'},
+    "type": {b"t": b"\xff"},
+    "lane": {b"lane": b"zzz"},
+    "options": {b"o": b"\xff{"},
+    "payload": {b"p": b"\xff{"},
+    "state": {b"st": b"confused"},
+}
+
+entries = pytest.mark.parametrize("what", BAD_ENTRIES)
+records = pytest.mark.parametrize("what", BAD_RECORDS)
+
+
+@pytest.fixture
+def queue(raw_queue: Queue) -> Queue:
+    return raw_queue
+
+
+async def damage(queue: Queue, what: str) -> str:
+    """A sound job, a damaged entry, and a sound job again; returns the damaged entry's id."""
+    await queue.submit([NewJob("noop", b"1")])
+    entry: bytes = await queue.client.xadd(keys.lane("default", "n"), dict(BAD_ENTRIES[what]))  # type: ignore[arg-type]
+    await queue.submit([NewJob("noop", b"2")])
+    return entry.decode()
+
+
+async def recorded(queue: Queue, what: str, worker: MakeWorker, end: MakeEnd) -> str:
+    """A job that waits for its retry, with a damaged record."""
+    await queue.submit([NewJob("noop", b"1")])
+    claims = worker("before")
+    [job] = (await claims.claim("default", 1)).jobs
+    await claims.finish("default", [end(job, "retry", 0)])
+    await queue.client.hset(keys.record("default", job.id), mapping=dict(BAD_RECORDS[what]))
+    return job.id
+
+
+async def take(claims: Claims) -> list[ClaimedJob]:
+    return (await claims.claim("default", 10)).jobs
+
+
+async def rows(queue: Queue) -> list[TerminalJob]:
+    """Every row of the outbox; each entry must be readable."""
+    found = []
+    for entry, rows in await queue.read_outbox("default"):
+        assert rows, f"outbox entry {entry} cannot be read"
+        found += rows
+    for row in found:
+        msgspec.json.decode(msgspec.json.encode(row))
+    return found
+
+
+async def see(queue: Queue) -> list[str]:
+    """Look at everything there is to see."""
+    page, _ = await queue.list_live(LiveFilter(), None, 100)
+    for view in page:
+        msgspec.json.decode(view.payload)
+        assert await queue.get(view.id) is not None
+    await queue.stats(["default"])
+    return [view.id for view in page]
+
+
+@entries
+async def test_damaged_entry_can_be_looked_at(queue: Queue, what: str) -> None:
+    await damage(queue, what)
+    assert len(await see(queue)) >= 2
+
+
+@entries
+async def test_damaged_entry_can_be_claimed_and_ended(queue: Queue, worker: MakeWorker, end: MakeEnd, what: str) -> None:
+    await damage(queue, what)
+    claims = worker()
+    jobs = await take(claims)
+    assert len(jobs) == 3
+    ends = []
+    for job in jobs:
+        try:
+            msgspec.json.decode(job.payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            job.payload = b"null"  # a worker does not report what is not JSON
+        ends.append(end(job, "failed" if job.defect else "succeeded"))
+    done = await claims.finish("default", ends)
+    assert done.stale == set()
+    assert len(await rows(queue)) == 3
+    assert await see(queue) == []
+
+
+@entries
+async def test_damaged_entry_of_a_dead_worker_is_taken(queue: Queue, worker: MakeWorker, what: str) -> None:
+    await damage(queue, what)
+    for name in ("a", "b", "c"):
+        assert len(await take(worker(name, -1))) == 3
+        await queue.reclaim("default")
+        await see(queue)
+    found = await rows(queue)
+    assert [row.state for row in found] == [State.FAILED] * 3
+    assert await see(queue) == []
+
+
+@entries
+async def test_damaged_entry_can_be_cancelled(queue: Queue, what: str) -> None:
+    await damage(queue, what)
+    for job_id in await see(queue):
+        assert await queue.cancel(job_id) is State.CANCELLED
+    assert len(await rows(queue)) >= 2
+    assert await see(queue) == []
+
+
+@entries
+async def test_damaged_entry_can_be_handed_back(queue: Queue, worker: MakeWorker, end: MakeEnd, what: str) -> None:
+    await damage(queue, what)
+    claims = worker()
+    await claims.finish("default", [end(job, "hand_back") for job in await take(claims)])
+    assert len(await take(claims)) == 3
+
+
+@records
+async def test_damaged_record_can_be_looked_at_and_cancelled(queue: Queue, worker: MakeWorker, end: MakeEnd, what: str) -> None:
+    job_id = await recorded(queue, what, worker, end)
+    assert await see(queue) == [job_id]
+    assert await queue.cancel(job_id) is State.CANCELLED
+    assert [row.id for row in await rows(queue)] == [job_id]
+
+
+@records
+async def test_damaged_record_can_be_claimed_and_ended(
+    queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str
+) -> None:
+    job_id = await recorded(queue, what, worker, end)
+    claims = worker()
+    [job] = await until(lambda: take(claims), "the retry")
+    assert job.id == job_id
+    job.payload = b"null"
+    await claims.finish("default", [end(job, "failed")])
+    assert [row.id for row in await rows(queue)] == [job_id]
+    assert not await queue.client.exists(keys.record("default", job_id))
+
+
+@records
+async def test_damaged_record_can_be_retried(queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str) -> None:
+    await recorded(queue, what, worker, end)
+    claims = worker()
+    [job] = await until(lambda: take(claims), "the retry")
+    await claims.finish("default", [end(job, "retry", 0)])
+    assert len(await until(lambda: take(claims), "the second retry")) == 1
+
+
+@records
+async def test_damaged_record_of_a_dead_worker_is_taken(
+    queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str
+) -> None:
+    job_id = await recorded(queue, what, worker, end)
+    for name in ("a", "b", "c"):
+        claims = worker(name, -1)
+        await until(lambda claims=claims: take(claims), "the job")  # type: ignore[misc]
+        await queue.reclaim("default")
+        await see(queue)
+    assert [(row.id, row.state) for row in await rows(queue)] == [(job_id, State.FAILED)]
+    assert await see(queue) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"{}", b'{"id":"x"}', b"[]"])
+async def test_damaged_result_counts_as_forgotten(queue: Queue, text: bytes) -> None:
+    fired = await queue.fire(FireTick("u", "s", 1_760_000_040_000, "Replace", NewJob("noop", b"{}")))
+    job_id = str(fired.id)
+    await queue.cancel(job_id)
+    await queue.client.set(keys.done("default", job_id), text)
+    assert await queue.get(job_id) is None
+    assert await queue.get_many([job_id]) == [None]
+    assert await queue.cancel(job_id) is None
+    assert await queue.replay(job_id) is None
+    [run] = await queue.runs("default", "u")
+    assert run.state == "gone"
+    assert (await queue.fire(FireTick("u", "s", 1_760_000_100_000, "Replace", NewJob("noop", b"{}")))).outcome == "started"
+
+
+async def test_damaged_result_is_replaced_by_the_row(queue: Queue) -> None:
+    [done] = await queue.submit([NewJob("noop", b"{}")])
+    await queue.cancel(done.id)
+    [row] = await rows(queue)
+    await queue.client.set(keys.done("default", done.id), b"\xff")
+    assert await queue.replay(done.id, row) is not None
+    with pytest.raises(IllegalTransition):
+        await queue.replay(done.id, row)
+
+
+async def test_delayed_ids_without_a_record_are_dropped(queue: Queue, worker: MakeWorker) -> None:
+    await queue.client.zadd(keys.delayed("default"), {"0197000000000001d-default": 1, b"\xff|": 2, "nonsense": 4e12})
+    await queue.submit([NewJob("noop", b"1", delay_ms=60_000), NewJob("noop", b"2")])
+    assert len(await see(queue)) == 2
+    page, cursor = await queue.list_live(LiveFilter(), None, 1)
+    rest, _ = await queue.list_live(LiveFilter(), cursor, 10)
+    assert len(page) + len(rest) == 2
+    assert [job.payload for job in await take(worker())] == [b"2"]
+    assert (await queue.stats(["default"]))[0].due == 0
+
+
+async def test_entry_that_vanished_is_let_go(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
+    await queue.submit([NewJob("noop", b"1"), NewJob("noop", b"2")])
+    claims = worker("w", -1)
+    jobs = await take(claims)
+    await queue.client.xdel(keys.lane("default", "n"), jobs[0].entry)
+    await see(queue)
+    assert (await queue.reclaim("default")).requeued == 1
+    assert (await queue.stats(["default"]))[0].ready == 1
+
+
+async def test_foreign_outbox_entry_comes_empty(queue: Queue) -> None:
+    for fields in ({b"x": b"y"}, {b"r": b"{"}, {b"r": b"\xff"}, {b"r": b"[1]"}):
+        await queue.client.xadd(keys.outbox("default"), dict(fields))
+    found = await queue.read_outbox("default")
+    assert [rows for _, rows in found] == [[], [], [], []]
+    await queue.clear_outbox("default", [entry for entry, _ in found])
+    assert await queue.outbox_length(["default"]) == 0
+
+
+async def test_lost_groups_are_made_again(queue: Queue, worker: MakeWorker) -> None:
+    await queue.submit([NewJob("noop", b"1")])
+    await take(worker("a"))
+    await queue.client.xgroup_destroy(keys.lane("default", "n"), keys.GROUP)
+    await see(queue)
+    await queue.reclaim("default", audit=True)
+    assert [job.payload for job in await take(worker("b"))] == [b"1"]
