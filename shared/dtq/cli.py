@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(str(error))
         return 2
     except Unavailable as error:
-        _complain(str(error))
+        _complain(" ".join(str(error).split()))  # drivers write several lines
         return 1
     except BrokenPipeError:  # the reader, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

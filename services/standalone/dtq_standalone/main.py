@@ -42,10 +42,10 @@ def main() -> int:
         say("stopped")
     except KeyboardInterrupt:
         say("stopped")
-    except (ConfigError, Unavailable) as error:
-        for line in str(error).splitlines():
-            print(f"dtq: {line}", file=sys.stderr)  # noqa: T201 - a program's output
-        return 2 if isinstance(error, ConfigError) else 1
+    except ConfigError as error:
+        return _complain(str(error), 2)
+    except Unavailable as error:
+        return _complain(" ".join(str(error).split()), 1)  # drivers write several lines
     return 0
 
 
@@ -163,6 +163,12 @@ DTQ is ready at http://{host}:{port} after {time.monotonic() - started:.1f} s (d
   data     {where}/; kept until you delete it
 
 Ctrl-C stops it."""
+
+
+def _complain(text: str, code: int) -> int:
+    for line in text.splitlines():
+        print(f"dtq: {line}", file=sys.stderr)  # noqa: T201 - a program's output
+    return code
 
 
 def _on_signals(handler: Any) -> None:

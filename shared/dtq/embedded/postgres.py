@@ -8,6 +8,7 @@ import pwd
 import secrets
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -116,13 +117,23 @@ class PostgresServer(EmbeddedServer):
             options.append("--no-sync")
         command = [str(self._binary().with_name("initdb")), "-D", str(fresh), *options]
         with self.log_path.open("wb") as log:
-            code = spawn(command, log, account, signal.SIGTERM, self.data_dir).wait(timeout=300)
+            code = _run(spawn(command, log, account, signal.SIGKILL, self.data_dir), timeout_s=300)
         if code != 0:
             message = last_complaint(self.log_path.read_text(errors="replace"))
             raise ConfigError(f"PostgreSQL cannot make a database in {self.data_dir}: {message}; see {self.log_path}")
         if self.files.exists():
             self.files.rmdir()
         fresh.rename(self.files)
+
+
+def _run(process: subprocess.Popen[bytes], timeout_s: float) -> int:
+    """Wait for a child in a session of its own; interrupted, leave nothing of it behind. Returns its exit code."""
+    try:
+        return process.wait(timeout_s)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 def make_passable(path: Path) -> None:
