@@ -43,6 +43,7 @@ def configure(settings: Settings, service: str = "dtq", stream: TextIO | None = 
 
 def _adopt_standard_loggers(out: TextIO, level: int, shared: list[Processor], errors: list[Processor], render: Processor) -> None:
     handler = logging.StreamHandler(out)
+    handler.setLevel(level)  # a library may have set its own logger lower
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name, structlog.stdlib.ExtraAdder()],
