@@ -243,13 +243,13 @@ class Executor:
         """Stop those of the jobs that are here because their cancellation was asked."""
         for running in filter(None, map(self.active.get, ids)):
             if running.reason is None:
-                running.stop("cancelled")
+                _interrupt(running, "cancelled")
 
     def interrupt_all(self, reason: str, *, claimed_before: float | None = None, queue: str | None = None) -> None:
         """Stop all jobs (of one queue, claimed before a monotonic time): they are handed back, or dropped if stale."""
         for running in list(self.active.values()):
             if (queue is None or running.job.queue == queue) and (claimed_before is None or running.claimed_at < claimed_before):
-                running.stop(reason)
+                _interrupt(running, reason)
 
     async def drain(self, seconds: float) -> None:
         """Wait until no job is active, at most so many ``seconds``."""
@@ -260,11 +260,19 @@ class Executor:
                 await asyncio.wait_for(self.changed.wait(), left)
 
     async def close(self) -> None:
-        """End the runners and the watch."""
+        """End the runners and the watch. A handler that will not end is left behind (``active`` names its job)."""
         tasks = [*self._runners, *([self._watch] if self._watch else [])]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            await asyncio.wait(tasks, timeout=INSIST)
+
+
+def _interrupt(running: Running, reason: str) -> None:
+    """Stop a job, and let the watch insist if its handler swallows that."""
+    running.stop(reason)
+    if running.deadline is not None:
+        running.deadline = min(running.deadline, time.monotonic() + INSIST)
 
 
 class _Defect(Exception):

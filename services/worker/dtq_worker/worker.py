@@ -88,7 +88,7 @@ class Worker:
         self._heartbeat.stop()
         for part in (self._executor, self._reporter, self._recorder, self._progress, self._claims):
             await part.close()
-        log.info("worker_stopped", handed_back=handed)
+        log.info("worker_stopped", handed_back=handed - len(self._executor.active), left_behind=list(self._executor.active))
 
     async def _leave(self) -> None:
         """Send the last endings and say good-bye; without Redis the leases simply run out."""
@@ -98,6 +98,11 @@ class Worker:
                 await self._claims.leave(name)
         except (TimeoutError, QueueUnavailable, RedisError) as error:
             log.warning("left_without_goodbye", error=str(error) or type(error).__name__)
+
+    @property
+    def stuck(self) -> bool:
+        """After :meth:`stop`: whether a handler swallows every cancellation, so that the event loop would never end."""
+        return bool(self._executor.active)
 
     @property
     def healthy(self) -> bool:
