@@ -153,8 +153,14 @@ class Session:
 
 
 def _without_end(text: str) -> str:
-    """The statement without trailing semicolons; a line break ends a comment that may stand last."""
-    return text.strip().rstrip("; \t\r\n") + "\n"
+    """The statement without the semicolons and comments after it, so that more can follow."""
+    data = text.encode()
+    end = len(data)
+    for offset, kind in reversed(duckdb.tokenize(text)):  # offsets count bytes
+        if kind != duckdb.token_type.comment and data[offset : offset + 1] != b";":
+            break
+        end = offset
+    return data[:end].decode() + "\n"
 
 
 def _literal(value: object) -> str:
