@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import structlog
 
+from dtq.errors import QueueUnavailable
 from dtq.queue import Queue
 from dtq.storage import Store
 from dtq_scheduler.roles import each
@@ -31,10 +32,19 @@ class Recoverer:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._steps = 0
+        self._away = True
+        """Whether Redis was away at the last step: then live workers must renew before anyone is taken for dead."""
 
     async def step(self) -> float:
-        """Reclaim from every queue."""
-        names = await self._queue.queues()
+        """Reclaim from every queue, but not until leases could be renewed after an outage (or our own start)."""
+        try:
+            names = await self._queue.queues()
+        except QueueUnavailable:
+            self._away = True
+            raise
+        if self._away:
+            self._away = False
+            return self._queue.settings.leaseseconds / 2
         audit = self._steps % self.AUDIT == 0
         self._steps += 1
 
@@ -102,6 +112,7 @@ class Sweeper:
         odd = [entry for entry, some in entries if not some]
         if odd:
             log.error("outbox_entries_unreadable", queue=name, entries=odd)
+            await self._queue.set_outbox_aside(name, odd)
         await self._store.insert(rows)
         await self._queue.clear_outbox(name, [entry for entry, _ in entries])
         log.info("results_swept", queue=name, rows=len(rows))

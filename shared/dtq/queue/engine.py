@@ -19,10 +19,13 @@ from dtq.queue.connection import Client, connect, translated
 from dtq.queue.encode import options_json, submit_arguments
 from dtq.queue.live import LiveFilter, list_live
 
-__all__ = ["MAX_CRASHES", "FireTick", "Fired", "Queue", "QueueStats", "Reclaimed", "Run", "Submitted"]
+__all__ = ["MAX_CRASHES", "SUBMIT_CHUNK", "Batch", "FireTick", "Fired", "Queue", "QueueStats", "Reclaimed", "Run", "Submitted"]
 
 MAX_CRASHES = 3
 """A job that was running when its worker died so many times has failed: it is probably what kills them."""
+
+AT_ONCE = 32
+"""Calls under way at once for one question about many queues: each takes a connection."""
 
 SUBMIT_CHUNK = 1000
 """Jobs per submit script: it blocks the server for about 2 ms, and stays within Lua's limits."""
@@ -35,6 +38,18 @@ class Submitted(msgspec.Struct, frozen=True, gc=False):
     state: State
     created: bool = True
     run_at: int | None = None
+
+
+class Batch(msgspec.Struct, frozen=True):
+    """At most 1,000 jobs as the submit script takes them."""
+
+    jobs: Sequence[NewJob]
+    names: list[str]
+    args: list[Any]
+
+    def submitted(self, answers: list[Any]) -> list[Submitted]:
+        """What became of each job, from what the script answered."""
+        return [_submitted(job, answer) for job, answer in zip(self.jobs, answers, strict=True)]
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -144,15 +159,23 @@ class Queue:
             return done
         if not jobs:
             return []
-        names, args = submit_arguments(jobs, self.settings.maxqueuelength, self.settings.idempotencyttl * 1000)
-        await self._prepare(jobs, names)
-        reserved = await self._reserve(jobs)
+        batch = self.batch(jobs)
+        return batch.submitted(await self.send(batch))
+
+    def batch(self, jobs: Sequence[NewJob]) -> Batch:
+        """Jobs made ready for :meth:`send`: what a bulk submitter does while the batch before is on its way."""
+        return Batch(jobs, *submit_arguments(jobs, self.settings.maxqueuelength, self.settings.idempotencyttl * 1000))
+
+    async def send(self, batch: Batch) -> list[Any]:
+        """Submit a batch; the answers are for :meth:`Batch.submitted`. Raises as :meth:`submit`."""
+        await self._prepare(batch.jobs, batch.names)
+        reserved = await self._reserve(batch.jobs)
         try:
-            reply = await scripts.load("submit").run(self.client, names, args)
+            reply = await scripts.load("submit").run(self.client, batch.names, batch.args)
         except ResponseError as error:
             await self._release(reserved)
-            raise _refusal(error, names) from error
-        return [_submitted(job, answer) for job, answer in zip(jobs, reply[1:], strict=True)]
+            raise _refusal(error, batch.names) from error
+        return list(reply[1:])
 
     async def _prepare(self, jobs: Sequence[NewJob], names: list[str]) -> None:
         """What must hold before jobs are written: one slot on a cluster, and queues that are registered."""
@@ -316,8 +339,12 @@ class Queue:
 
     async def stats(self, names: Sequence[str]) -> list[QueueStats]:
         """Numbers of the named queues, in their order; zeros for one never used."""
-        replies = await asyncio.gather(*(self._run("stats", name) for name in names))
-        return [_stats(name, reply) for name, reply in zip(names, replies, strict=True)]
+        found: list[QueueStats] = []
+        for start in range(0, len(names), AT_ONCE):
+            some = names[start : start + AT_ONCE]
+            replies = await asyncio.gather(*(self._run("stats", name) for name in some))
+            found += [_stats(name, reply) for name, reply in zip(some, replies, strict=True)]
+        return found
 
     async def list_live(self, wanted: LiveFilter, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
         """A page of jobs that are not finished, newest first within each queue and lane, and the next page's cursor.
@@ -358,6 +385,14 @@ class Queue:
             newest = seconds * 1000 + micros // 1000 - older_than_ms
             found = await self.client.xrange(keys.outbox(queue), "-", str(newest), count=limit)
         return [(entry.decode(), _rows(fields)) for entry, fields in found]
+
+    async def set_outbox_aside(self, queue: str, entries: Sequence[str]) -> None:
+        """Move entries that nobody can read to the stream ``outbox-unreadable``, for a person to look at."""
+        with translated():
+            for entry in entries:
+                for _, fields in await self.client.xrange(keys.outbox(queue), entry, entry):
+                    await self.client.xadd(f"{keys.outbox(queue)}-unreadable", fields, maxlen=1000)
+                await self.client.xdel(keys.outbox(queue), entry)
 
     async def clear_outbox(self, queue: str, entries: Sequence[str]) -> None:
         """Remove entries that are in PostgreSQL."""
@@ -427,7 +462,4 @@ def _stats(name: str, reply: list[int]) -> QueueStats:
 
 
 def _rows(fields: dict[bytes, bytes]) -> list[TerminalJob]:
-    try:
-        return views.decode_terminals(fields[b"r"])
-    except (KeyError, msgspec.DecodeError, UnicodeDecodeError):
-        return []
+    return views.decode_terminals(fields.get(b"r", b"")) or []

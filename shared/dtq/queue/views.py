@@ -5,6 +5,7 @@ What Redis holds may have been damaged by hand, so nothing here trusts more than
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import msgspec
@@ -20,26 +21,37 @@ _terminals = msgspec.json.Decoder(list[TerminalJob])
 _attempts = msgspec.json.Decoder(list[Attempt])
 
 
-def decode_terminal(text: bytes) -> TerminalJob:
-    """The record of one finished job."""
-    return _terminal.decode(text)
-
-
 def read_terminal(text: bytes) -> TerminalJob | None:
     """The record of one finished job; None when it is damaged, as if Redis had forgotten the job."""
     try:
         return _terminal.decode(text)
     except (msgspec.DecodeError, UnicodeDecodeError):
+        found = _leniently(b"[" + text + b"]")
+        return found[0] if found else None
+
+
+def decode_terminals(text: bytes) -> list[TerminalJob] | None:
+    """The records of one outbox entry; None when it was not written by DTQ's scripts."""
+    try:
+        return _terminals.decode(text)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _leniently(text)
+
+
+def _leniently(text: bytes) -> list[TerminalJob] | None:
+    """Records whose payload or result is JSON that msgspec refuses: lone surrogates, as ``\\ud800``, are allowed by RFC 8259."""
+    try:
+        rows = json.loads(text.decode("utf-8", "replace"))
+        return [_from_plain(row) for row in rows]
+    except (ValueError, TypeError, KeyError, RecursionError, AttributeError, msgspec.DecodeError):
         return None
 
 
-def decode_terminals(text: bytes) -> list[TerminalJob]:
-    """The records of one outbox entry.
-
-    Raises:
-        msgspec.DecodeError: the entry was not written by DTQ's scripts.
-    """
-    return _terminals.decode(text)
+def _from_plain(row: dict[str, Any]) -> TerminalJob:
+    payload, result = row.pop("payload"), row.pop("result", None)
+    job = _terminal.decode(json.dumps({**row, "payload": None}))
+    raw = None if result is None else msgspec.Raw(json.dumps(result).encode())
+    return msgspec.structs.replace(job, payload=msgspec.Raw(json.dumps(payload).encode()), result=raw)
 
 
 def decode_attempts(history: bytes) -> tuple[Attempt, ...]:
