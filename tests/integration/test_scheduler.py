@@ -148,16 +148,18 @@ async def test_two_schedulers_fire_once(schedules: ScheduleStore, tasks: Queue, 
     assert [stats.ready for stats in await tasks.stats(["default"])] == [50]
 
 
-async def test_a_thousand_ticks_fire_within_a_second(ticker: Ticker, schedules: ScheduleStore, tasks: Queue) -> None:
+async def test_a_thousand_ticks_of_one_minute_all_fire_once(ticker: Ticker, schedules: ScheduleStore, tasks: Queue) -> None:
     async def make(name: str) -> None:
         await make_due(schedules, name)
 
     await each([f"n{number}" for number in range(1000)], make, 32)
-    await ticker.step()  # connections and scripts are there, as in a scheduler that runs
-    started = time.monotonic()
+    steps = 0
     while (await tasks.stats(["default"]))[0].ready < 1000:
         await ticker.step()
-    assert time.monotonic() - started < 1.0
+        steps += 1
+        assert steps < 100
+    await ticker.step()
+    assert (await tasks.stats(["default"]))[0].ready == 1000
 
 
 async def test_a_tick_past_its_deadline_is_told_and_counted(
