@@ -83,6 +83,20 @@ def test_postgres_keeps_commits_over_a_crash(folder: Path) -> None:
     server.stop()
 
 
+def test_postgres_starts_beside_the_zombie_of_a_killed_one(folder: Path) -> None:
+    dead = PostgresServer(folder)
+    dead.start()
+    assert dead.pid is not None
+    os.kill(dead.pid, signal.SIGKILL)  # and nobody waits for it
+    again = PostgresServer(folder)
+    try:
+        again.start()
+        assert again.alive()
+    finally:
+        again.stop()
+        dead.kill()
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_server_ends_with_its_killed_parent(kind: type[EmbeddedServer], holder: tuple[subprocess.Popen[str], int]) -> None:
     process, server_pid = holder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import pwd
@@ -12,7 +13,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from dtq.embedded.process import HOST, EmbeddedServer, last_complaint, spawn
+from dtq.embedded.process import HOST, EmbeddedServer, last_complaint, residents, spawn, wait_until
 from dtq.errors import ConfigError
 
 __all__ = ["PostgresServer"]
@@ -72,6 +73,28 @@ class PostgresServer(EmbeddedServer):
     def _read_pid(self) -> int | None:
         lines = self._pid_file()
         return int(lines[0]) if lines and lines[0].isdecimal() else None
+
+    def _stop_leftover(self) -> None:
+        super()._stop_leftover()
+        self._forget_dead_server()
+
+    def _forget_dead_server(self) -> None:
+        """Remove the pid file of a server that was killed.
+
+        A new server would take anything that has the old pid now for the old one, and refuse to start: another program
+        (pids of a container repeat), or the old server's own zombie where process 1 is slow to collect it, or never does.
+        What the pid file really protects from is a second server beside sessions of the first, so those must be gone.
+        """
+        pid_file = self.files / "postmaster.pid"
+        if not pid_file.exists() or not Path("/proc/self").exists():
+            return
+        if not wait_until(lambda: not residents(self.files), 10.0):  # they notice the death of their server and end
+            for pid in residents(self.files):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not wait_until(lambda: not residents(self.files), 5.0):
+                raise ConfigError(f"processes of an earlier PostgreSQL still use {self.files} and do not end; stop {residents(self.files)}")
+        pid_file.unlink()
 
     def _pid_file(self) -> list[str]:
         try:

@@ -261,6 +261,15 @@ def lives_in(pid: int, folder: Path) -> bool:
     return str(folder) in found.stdout
 
 
+def residents(folder: Path) -> list[int]:
+    """Processes with ``folder`` as their working directory, as far as we may see; Linux only, elsewhere none."""
+    return (
+        [int(entry.name) for entry in Path("/proc").glob("[0-9]*") if lives_in(int(entry.name), folder)]
+        if Path("/proc/self").exists()
+        else []
+    )
+
+
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     """Poll until the condition holds; False when time is up."""
     deadline = time.monotonic() + seconds
