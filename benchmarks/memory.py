@@ -74,8 +74,9 @@ def main() -> None:
             found = uvloop.run(measure(server.url, args.jobs))
         finally:
             server.stop()
-    print(f"{found['jobs']:,} queued: {found['bytes_per_job']:.0f} bytes a job; claim + finish {found['turn_us_few']:.1f} us a job with 5,000 queued, "
-          f"{found['turn_us_many']:.1f} us with all (ratio {found['many_to_few']:.2f})")  # fmt: skip
+    print(f"{found['jobs']:,} queued: {found['bytes_per_job']:.0f} bytes a job")
+    few, many = found["turn_us_few"], found["turn_us_many"]
+    print(f"claim + finish: {few:.1f} us a job with 5,000 queued, {many:.1f} us with all (ratio {many / few:.2f})")
     if args.out:
         Path(args.out).write_text(json.dumps(found, indent=1))
 

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import redis
@@ -32,10 +33,12 @@ from dtq.storage import Store
 from dtq.storage.migrate import migrate
 
 HERE = Path(__file__).resolve().parent
+COSTS = (("worker", "worker_us"), ("Valkey", "valkey_us"), ("PostgreSQL", "postgres_us"))
 PAYLOAD = b'{"x":"' + b"a" * 92 + b'"}'
 
 
-def cpu(pid: int) -> float:
+def cpu(pid: int | None) -> float:
+    assert pid is not None
     total = 0.0
     process = psutil.Process(pid)
     for one in [process, *process.children(recursive=True)]:
@@ -45,7 +48,7 @@ def cpu(pid: int) -> float:
 
 
 def raw_loop(url: str, jobs: int) -> float:
-    client = redis.Redis.from_url(url)
+    client: Any = redis.Redis.from_url(url)
     client.flushall()
     pipe = client.pipeline(transaction=False)
     for _ in range(jobs):
@@ -80,8 +83,10 @@ async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: 
     payload = PAYLOAD if kind == "noop" else json.dumps({"ms": ms}).encode()
     await queue.submit([NewJob(kind, payload)] * jobs)
     env = {**os.environ, "REDISADDR": valkey.url, "DATABASEURL": dsn, "WORKERCOUNT": str(slots), "QUEUES": "default", "LOGLEVEL": "WARNING"}
-    workers = [
-        subprocess.Popen([sys.executable, str(HERE / "worker_process.py")], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    workers: list[Any] = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "worker_process.py")], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         for _ in range(processes)
     ]
     pids = [int(worker.stdout.readline().split()[1]) for worker in workers]
@@ -98,7 +103,8 @@ async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: 
     seconds = time.perf_counter() - start
     after = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(PG.pid)}
     async with store._pool.connection() as connection:
-        count = (await (await connection.execute("SELECT count(*) FROM dtq.jobs WHERE state = 'succeeded'")).fetchone())[0]
+        cursor = await connection.execute("SELECT count(*) FROM dtq.jobs WHERE state = 'succeeded'")
+        count = [row[0] for row in await cursor.fetchall()][0]
     for worker in workers:
         worker.terminate()
         worker.wait()
@@ -133,10 +139,10 @@ def main() -> None:
         print(f"raw redis-py loop: {raw:,.0f} jobs/s")
         for slots in map(int, args.slots.split(",")):
             found = uvloop.run(run(valkey, PG.url, args.jobs, slots, args.processes, args.kind, args.ms))
-            print(
-                f"{args.kind}, {args.processes} process(es), {slots} slots: {found['rate']:,.0f} jobs/s = {found['rate'] / raw:.2f} of raw; CPU a job: "
-                f"worker {found['worker_us']:.1f} us, Valkey {found['valkey_us']:.1f} us, PostgreSQL {found['postgres_us']:.1f} us", flush=True
-            )  # fmt: skip
+            share = found["rate"] / raw
+            print(f"{args.kind}, {args.processes} process(es), {slots} slots: {found['rate']:,.0f} jobs/s = {share:.2f} of raw")
+            costs = ", ".join(f"{name} {found[key]:.1f} us" for name, key in COSTS)
+            print(f"    CPU a job: {costs}", flush=True)
             rows.append({"slots": slots, "raw": raw, **found})
     finally:
         PG.stop()
