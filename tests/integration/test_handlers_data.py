@@ -396,10 +396,10 @@ def test_a_query_that_needs_too_much_memory_fails_and_the_process_lives(settings
 
 
 def test_a_query_can_spill_but_not_without_bounds(settings: Settings) -> None:
-    tight = settings.model_copy(update={"datamemory": "50MB"})
-    assert run(tight, "SELECT count(*) FROM (SELECT DISTINCT i, md5(i::VARCHAR) FROM range(1000000) t(i))")["rows"] == [[1_000_000]]
+    tight = settings.model_copy(update={"datamemory": "40MB"})
+    assert run(tight, "SELECT count(*) FROM (SELECT DISTINCT i, md5(i::VARCHAR) FROM range(700000) t(i))")["rows"] == [[700_000]]
     assert "DATAMEMORY" in failure(
-        tight, "SELECT i, md5(i::VARCHAR) || md5((i + 1)::VARCHAR) AS h FROM range(20000000) t(i) ORDER BY h", output={}
+        tight, "SELECT i, md5(i::VARCHAR) || md5((i + 1)::VARCHAR) AS h FROM range(6000000) t(i) ORDER BY h", output={}
     )
 
 

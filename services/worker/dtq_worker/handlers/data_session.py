@@ -31,6 +31,9 @@ ROOM = 1024**3
 
 MAX_MESSAGE = 2000
 _DELIMITERS = ",;\t|"
+_HINTS = re.compile(r"\n\s*(?:Possible (?:solutions|fixes|Solution)|See also|This limit was set by|The search space used was)")
+"""What follows in DuckDB's messages tells how to change settings that are locked here."""
+
 _UNITS = {"KB": 1000, "MB": 1000**2, "GB": 1000**3}
 
 
@@ -140,7 +143,7 @@ class Session:
         for path, name in self._names.items():
             text = text.replace(path, f"input {name}")
         text = text.replace(f"{self._folder}/", "")
-        text = re.split(r"\n\s*(?:Possible (?:solutions|fixes|Solution)|See also|This limit was set by|The search space used was)", text)[0].strip()
+        text = _HINTS.split(text)[0].strip()
         if "Error when sniffing" in text:
             text += "\nIts rows may differ in length, or it may be no CSV; if it is, give delimiter and header"
         if "Invalid unicode" in text:

@@ -1,0 +1,51 @@
+"""The built-in sync handlers in the worker's own kind of process: a fork server's child."""
+
+from __future__ import annotations
+
+import base64
+import io
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+from pebble import ProcessPool
+from PIL import Image
+
+from dtq.blobs import BlobStore
+from dtq.config import Settings, load_settings
+from dtq.jobs import DataProcessing, ImageResize
+from dtq.testing import FakeContext
+
+MODULES = ["dtq_worker.handlers.data_processing", "dtq_worker.handlers.image_resize"]
+
+
+def run(settings: Settings, kind: str, payload: str) -> dict[str, Any]:
+    """What a handler process does with a task."""
+    from dtq_worker.handlers.data_processing import process_data
+    from dtq_worker.handlers.image_resize import resize
+
+    handler = {"data": process_data, "image": resize}[kind]
+    result: dict[str, Any] = handler.func(handler.job_type.payload.model_validate_json(payload), FakeContext(settings))
+    return result
+
+
+def test_handlers_work_in_children_of_a_fork_server_that_has_them_loaded(tmp_path: Path) -> None:
+    """DuckDB and the object store keep threads; none may be started before the fork."""
+    settings = load_settings(bloburl=f"file://{tmp_path}")
+    blobs = BlobStore.from_url(settings.bloburl)
+    blobs.put("a.csv", b"x\n1\n2\n")
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 20), "red").save(buffer, "PNG")
+    image = ImageResize.model_validate({"source": {"base64": base64.b64encode(buffer.getvalue()).decode()}, "width": 10})
+    data = DataProcessing.model_validate({"sql": "SELECT sum(x) FROM t", "inputs": {"t": {"blob": "a.csv"}}})
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(MODULES)
+    with ProcessPool(max_workers=2, context=context) as pool:
+        futures = [
+            pool.schedule(run, args=[settings, kind, payload.model_dump_json()], timeout=60)
+            for _ in range(4)
+            for kind, payload in (("image", image), ("data", data))
+        ]
+        results = [future.result(60) for future in futures]
+    assert [result.get("rows", result.get("width")) for result in results] == [10, [[3]]] * 4
+    assert blobs.head(results[0]["blob"]).size > 0
