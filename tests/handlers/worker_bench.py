@@ -126,16 +126,25 @@ class Bench:
         await worker.stop()
         return time.monotonic() - began
 
-    async def process(self, **changes: Any) -> Process:
-        """A worker process that serves (it has a lease), with the test's settings and ``changes``."""
+    def start_process(self, **changes: Any) -> Process:
+        """A worker process, with the test's settings and ``changes``."""
         base = {**FAST, "redisaddr": self.settings.redisaddr, "databaseurl": self.settings.databaseurl, "metricsaddr": "127.0.0.1:0"}
-        before = (await self.queue.stats(["default"]))[0].workers
         process = Process({**base, "queues": "default", **changes}, self.folder / f"worker-{len(self._processes)}.log")
         self._processes.append(process)
+        return process
+
+    async def process(self, **changes: Any) -> Process:
+        """A worker process that serves (it has a lease)."""
+
+        async def workers() -> int:
+            return (await self.queue.stats(["default"]))[0].workers
+
+        before = await workers()
+        process = self.start_process(**changes)
 
         async def serving() -> bool:
             assert process.popen.poll() is None, process.log.read_text()[-3000:]
-            return (await self.queue.stats(["default"]))[0].workers > before
+            return await workers() > before
 
         await until("the worker process serves", serving, 20)
         return process

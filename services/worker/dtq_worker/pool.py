@@ -12,12 +12,14 @@ import concurrent.futures
 import contextlib
 import logging
 import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
 import shutil
 import signal
 import socket
 import tempfile
+import threading
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -67,9 +69,18 @@ class _Child:
     reports: socket.socket
 
 
+def _end_with_worker() -> None:
+    """A worker killed outright cannot end its processes, and nobody else would time them out: they see it go."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
 def _begin(settings: Settings, modules: list[str], address: str) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal reaches all processes; the worker decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_worker, name="worker-watch", daemon=True).start()
     _Child.settings = settings
     _Child.registry = load_registry(modules)
     _Child.reports = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)

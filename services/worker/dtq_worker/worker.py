@@ -63,6 +63,7 @@ class Worker:
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
         self.metrics = WorkerMetrics(lambda: (self._executor.busy, settings.workercount), lambda: self._heartbeat.last_beat)
         self._recorder = Recorder(store, queue.client)
+        self._keeping_long = False
         self._reporter = Reporter(self._claims, self._record, self._count)
         self._fetcher = Fetcher(queue, self._claims, self._executor)
         self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
@@ -112,6 +113,8 @@ class Worker:
     def _ended(self, running: Running, outcome: Outcome) -> None:
         if running.reason == "lost":
             outcome.kind = "handed_back"  # it is someone else's; should it not be, it is given back
+        if self._recorder.failing is not self._keeping_long:
+            self._keep_results()
         self._reporter.add(conclude(running.job, self.name, outcome, self._policy))
 
     def _count(self, endings: list[Ending]) -> None:
@@ -122,8 +125,10 @@ class Worker:
 
     def _record(self, queue: str, entry: str, rows: list[TerminalJob]) -> None:
         self._recorder.add(queue, entry, rows)
-        ttl = LONG_TTL_MS if self._recorder.failing else self._settings.resultttl * 1000
-        self._claims.keep_results(ttl)
+
+    def _keep_results(self) -> None:
+        self._keeping_long = self._recorder.failing
+        self._claims.keep_results(LONG_TTL_MS if self._keeping_long else self._settings.resultttl * 1000)
 
     def _queues_to_renew(self) -> list[str]:
         """Called in the heartbeat's thread."""

@@ -1,0 +1,210 @@
+"""What a worker's death, a frozen worker, and servers that go away do to jobs: nothing. And how the process starts and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from worker_bench import Bench, open_bench, until
+
+from dtq.embedded.process import free_port
+from dtq.embedded import PostgresServer, ValkeyServer
+from dtq.storage import Store
+from dtq.storage.migrate import migrate
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes() if Path("/proc/self").exists() else True
+
+
+# ---------------------------------------------------------------- the process
+
+
+@pytest.mark.parametrize(("name", "value"), [("WORKERCOUNT", "0"), ("LEASESECONDS", "soon"), ("QUEUES", "A B"), ("HANDLERS", "no.such.module")])
+def test_a_wrong_setting_stops_the_start_with_one_line(name: str, value: str) -> None:
+    env = {**os.environ, name: value}
+    done = subprocess.run([sys.executable, "-m", "dtq_worker"], env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert name in line
+    assert value in line
+
+
+async def test_sigterm_ends_the_process_and_hands_its_jobs_back(bench: Bench) -> None:
+    process = await bench.process(shutdownseconds=0.5)
+    mark = bench.mark()
+    ids = [await bench.submit(name, {"seconds": 60, "mark": mark}, timeout=100.0) for name in ("sleep", "spin")]
+    await until("both handlers run", lambda: len(mark.lines) == 2)
+    process.signal(signal.SIGTERM)
+    assert await process.exited(5) == 0
+    for job_id in ids:
+        job = await bench.view(job_id)
+        assert (job.state, job.attempts) == ("queued", ())
+    await until("no handler process is left", lambda: not any(alive(pid) for pid in mark.pids), 5)
+
+
+async def test_a_handler_that_ignores_every_cancellation_does_not_keep_the_process(bench: Bench) -> None:
+    process = await bench.process(shutdownseconds=0.1)
+    mark = bench.mark()
+    job_id = await bench.submit("stubborn", {"times": 1000, "mark": mark}, timeout=100.0)
+    await until("the handler runs", lambda: mark.lines)
+    process.signal(signal.SIGTERM)
+    assert await process.exited(12) == 0
+    bench.reclaiming()
+    await bench.is_in(job_id, "queued", 2)
+
+
+# ---------------------------------------------------------------- death
+
+
+async def test_jobs_of_a_killed_worker_run_elsewhere(bench: Bench) -> None:
+    lease = 2.0
+    process = await bench.process(leaseseconds=lease)
+    mark = bench.mark()
+    ids = [await bench.submit(name, {"seconds": 60, "mark": mark}, timeout=100.0) for name in ("sleep", "spin")]
+    await until("both handlers run", lambda: len(mark.lines) == 2)
+    process.signal(signal.SIGKILL)
+    died = time.monotonic()
+    bench.reclaiming()
+    await bench.worker()
+    await until("both run again", lambda: len(mark.lines) == 4, lease + 5)
+    assert time.monotonic() - died < lease + 5
+    for job_id in ids:
+        job = await bench.view(job_id)
+        assert [attempt.outcome for attempt in job.attempts] == ["lost", "running"]
+        await bench.queue.cancel(job_id)
+        await bench.ended(job_id)
+
+
+async def test_handler_processes_do_not_outlive_their_worker(bench: Bench) -> None:
+    """Nobody would end an endless loop any more."""
+    process = await bench.process()
+    mark = bench.mark()
+    await bench.submit("spin", {"seconds": 300, "mark": mark}, timeout=600.0)
+    await until("the handler runs", lambda: mark.lines)
+    process.signal(signal.SIGKILL)
+    await process.exited()
+    await until("the handler's process is gone", lambda: not alive(mark.pids[0]), 5)
+
+
+async def test_a_job_that_kills_its_worker_three_times_has_failed(bench: Bench) -> None:
+    bench.reclaiming()
+    mark = bench.mark()
+    job_id = await bench.submit("kills_worker", {"mark": mark})
+    fine = await bench.submit("raises", {"times": 1}, delay_ms=100_000)
+    for _ in range(3):
+        assert await bench.start_process(leaseseconds=1.0).exited() == 3
+    job = await bench.ended(job_id)
+    assert (job.state, len(mark.lines)) == ("failed", 3)
+    assert job.error is not None
+    assert job.error.kind == "worker_lost"
+    assert [attempt.outcome for attempt in job.attempts] == ["lost"] * 3
+    assert (await bench.view(fine)).state == "scheduled"
+
+
+async def test_a_frozen_workers_late_result_changes_nothing(bench: Bench) -> None:
+    process = await bench.process(leaseseconds=1.0)
+    mark = bench.mark()
+    job_id = await bench.submit("sleep", {"seconds": 0.6, "mark": mark})
+    await until("the handler runs", lambda: mark.lines)
+    process.signal(signal.SIGSTOP)
+    bench.reclaiming()
+    await bench.is_in(job_id, "queued")
+    worker = await bench.worker()
+    job = await bench.ended(job_id)
+    row = await bench.row(job_id)
+    assert [attempt.outcome for attempt in job.attempts] == ["lost", "succeeded"]
+    assert job.attempts[1].worker == worker.name
+    process.signal(signal.SIGCONT)
+    await until("the frozen worker learns of it", lambda: "stale_attempt" in process.log.read_text() or "lost" in process.log.read_text())
+    assert await bench.view(job_id) == job
+    assert await bench.store.get(job_id) == row
+    assert len(mark.lines) == 2
+    await bench.stop(worker)
+    again = await bench.run("echo")  # the thawed worker goes on
+    assert (again.state, len(again.attempts)) == ("succeeded", 1)
+
+
+async def test_a_handler_that_holds_the_interpreter_for_three_seconds_keeps_its_lease(bench: Bench) -> None:
+    process = await bench.process(leaseseconds=4.0)
+    bench.reclaiming()
+    blocked = await bench.submit("blocks", {"seconds": 3.0})
+    other = await bench.submit("sleep", {"seconds": 0.5})
+    for job_id in (blocked, other):
+        job = await bench.ended(job_id)
+        assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
+    assert process.popen.poll() is None
+
+
+# ---------------------------------------------------------------- servers that go away
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[ValkeyServer]:
+    """A durable Valkey on a fixed port, to be stopped and started."""
+    server = ValkeyServer(tmp_path / "valkey", free_port())
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def own_bench(own_valkey: ValkeyServer, pg_dsn: str, store: Store, tmp_path: Path, log_capture: None) -> AsyncIterator[Bench]:
+    async with open_bench(own_valkey.url, pg_dsn, store, tmp_path) as found:
+        yield found
+
+
+@pytest.mark.parametrize("how", ["stop", "kill"])
+async def test_redis_comes_back_and_everything_goes_on(own_bench: Bench, own_valkey: ValkeyServer, how: str) -> None:
+    bench = own_bench
+    worker = await bench.worker(leaseseconds=4.0)
+    running = [await bench.submit("sleep", {"seconds": 1.0}) for _ in range(2)]
+    await bench.is_in(running[1], "running")
+    waiting = [await bench.submit("sleep", {"seconds": 0.1}) for _ in range(20)]
+    delayed = await bench.submit("echo", delay_ms=500)
+    await asyncio.to_thread(own_valkey.stop if how == "stop" else own_valkey.kill)
+    await until("the running jobs have ended", lambda: worker._reporter.backlog == 2)
+    await asyncio.to_thread(own_valkey.start)
+    for job_id in (*running, *waiting, delayed):
+        job = await bench.ended(job_id, 15)
+        assert job.state == "succeeded"
+        await bench.row(job_id)
+    assert [attempt.outcome for attempt in (await bench.view(running[0])).attempts] == ["succeeded"]
+
+
+async def test_jobs_run_on_without_postgresql_and_their_rows_arrive_later(redis_url: str, tmp_path: Path, log_capture: None) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="dtq-pg-"))
+    postgres = PostgresServer(folder, free_port(), settings={"fsync": "off"})
+    await asyncio.to_thread(postgres.start)  # makes the password
+    await asyncio.to_thread(postgres.stop)
+    store = Store(postgres.url)
+    await store.open()
+    try:
+        async with open_bench(redis_url, postgres.url, store, tmp_path) as bench:
+            worker = await bench.worker()
+            ids = [(await bench.run("echo")).id for _ in range(5)]
+            await until("the failure shows", lambda: worker._recorder.failing)
+            during = (await bench.run("echo")).id
+            assert await bench.queue.client.pttl(f"dtq:{{default}}:done:{during}") > 3_600_000
+            await asyncio.to_thread(postgres.start)
+            await asyncio.to_thread(migrate, postgres.url)
+            for job_id in (*ids, during):
+                assert (await bench.row(job_id, 15)).state == "succeeded"
+            await until("it is over", lambda: not worker._recorder.failing)
+    finally:
+        await store.close()
+        await asyncio.to_thread(postgres.stop)
+        shutil.rmtree(folder)
