@@ -104,7 +104,7 @@ async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: 
     after = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(PG.pid)}
     async with store._pool.connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM dtq.jobs WHERE state = 'succeeded'")
-        count = [row[0] for row in await cursor.fetchall()][0]
+        count = next(row[0] for row in await cursor.fetchall())
     for worker in workers:
         worker.terminate()
         worker.wait()
