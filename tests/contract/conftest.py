@@ -18,7 +18,6 @@ import fakeredis
 import msgspec
 import pytest
 import redis
-import redis.asyncio as aredis
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -59,7 +58,7 @@ def redis_binary() -> Path | None:
 
 def _form_cluster(nodes: list[ValkeyServer]) -> None:
     """Share the slots out and introduce the nodes to each other; returns when each says that the cluster serves."""
-    clients = [redis.Redis.from_url(node.url, decode_responses=True) for node in nodes]
+    clients: list[Any] = [redis.Redis.from_url(node.url, decode_responses=True) for node in nodes]
     share = 16384 // len(nodes) + 1
     for number, client in enumerate(clients):
         client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
@@ -170,7 +169,8 @@ async def _no_litter(queue: Queue) -> None:
         if key.endswith(":cancel"):
             for job_id in await client.hkeys(raw):
                 view = await queue.get(job_id.decode())
-                assert view is not None and view.finished is None, f"{key} still asks to cancel {job_id!r}"
+                assert view, f"{key} asks to cancel {job_id!r}, which is gone"
+                assert view.finished is None, f"{key} still asks to cancel {job_id!r}"
         if key.endswith(":wake"):
             assert await client.llen(raw) <= 1, f"{key} holds more than one token"
 

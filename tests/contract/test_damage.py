@@ -58,7 +58,7 @@ def queue(raw_queue: Queue) -> Queue:
 async def damage(queue: Queue, what: str) -> str:
     """A sound job, a damaged entry, and a sound job again; returns the damaged entry's id."""
     await queue.submit([NewJob("noop", b"1")])
-    entry: bytes = await queue.client.xadd(keys.lane("default", "n"), dict(BAD_ENTRIES[what]))  # type: ignore[arg-type]
+    entry: bytes = await queue.client.xadd(keys.lane("default", "n"), dict(BAD_ENTRIES[what]))
     await queue.submit([NewJob("noop", b"2")])
     return entry.decode()
 
@@ -161,9 +161,7 @@ async def test_damaged_record_can_be_looked_at_and_cancelled(queue: Queue, worke
 
 
 @records
-async def test_damaged_record_can_be_claimed_and_ended(
-    queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str
-) -> None:
+async def test_damaged_record_can_be_claimed_and_ended(queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str) -> None:
     job_id = await recorded(queue, what, worker, end)
     claims = worker()
     [job] = await until(lambda: take(claims), "the retry")
@@ -184,9 +182,7 @@ async def test_damaged_record_can_be_retried(queue: Queue, worker: MakeWorker, e
 
 
 @records
-async def test_damaged_record_of_a_dead_worker_is_taken(
-    queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str
-) -> None:
+async def test_damaged_record_of_a_dead_worker_is_taken(queue: Queue, worker: MakeWorker, end: MakeEnd, until: Until, what: str) -> None:
     job_id = await recorded(queue, what, worker, end)
     for name in ("a", "b", "c"):
         claims = worker(name, -1)

@@ -102,7 +102,9 @@ async def test_get_of_an_unknown_job(queue: Queue, kind: str) -> None:
     assert await queue.get(f"0197000000000001{kind}-default") is None
 
 
-@pytest.mark.parametrize("text", ["", "x", "0197000000000001x-default", "0197000000000001n-", "0197000000000001n-a b", "0197000000000001n-a\n"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "0197000000000001x-default", "0197000000000001n-", "0197000000000001n-a b", "0197000000000001n-a\n"]
+)
 async def test_get_of_what_is_no_id(queue: Queue, text: str) -> None:
     with pytest.raises(InvalidJobId):
         await queue.get(text)
