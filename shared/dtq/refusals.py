@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 from pydantic import BaseModel
 from pydantic import ValidationError as PydanticError
@@ -63,11 +63,11 @@ def path_of(loc: tuple[int | str, ...], data: object) -> list[int | str]:
     """The steps of a pydantic location that lead through ``data``: without the names of union members."""
     keys: list[int | str] = []
     for position, step in enumerate(loc):
-        if isinstance(step, int) and isinstance(data, list) and step < len(data):
-            data = data[step]
-        elif isinstance(step, str) and isinstance(data, dict) and step in data:
-            data = data[step]
-        elif not (isinstance(step, str) and isinstance(data, dict) and position == len(loc) - 1):
+        item = isinstance(step, int) and isinstance(data, list) and step < len(data)
+        named = isinstance(step, str) and isinstance(data, dict)
+        if item or (named and step in cast("Any", data)):
+            data = cast("Any", data)[step]
+        elif not (named and position == len(loc) - 1):
             continue  # a union member's name; only a missing field may end a path without being there
         keys.append(step)
     return keys

@@ -74,7 +74,9 @@ class JobRequest(BaseModel):
     delay: float | None = Field(
         None, strict=True, ge=0, le=MAX_DELAY, description="Seconds to wait before the first attempt; not together with run_at."
     )
-    run_at: _RunAt | None = Field(None, description="RFC 3339 time of the first attempt; a time in the past is now; at most ten years ahead.")
+    run_at: _RunAt | None = Field(
+        None, description="RFC 3339 time of the first attempt; a time in the past is now; at most ten years ahead."
+    )
     timeout: float | None = Field(
         None, strict=True, gt=0, le=MAX_TIMEOUT, description="Seconds an attempt may run; by default the type's, else WORKERTIMEOUT."
     )
@@ -186,12 +188,13 @@ def request_digest(job: NewJob) -> str:
 
 def _model(job_type: JobType) -> type[JobRequest]:
     name = re.sub(r"\W+", "_", job_type.name).title().replace("_", "")
-    examples = [{"type": job_type.name, "payload": dict(example)} for example in job_type.examples]
+    literal: Any = Literal
+    examples: list[Any] = [{"type": job_type.name, "payload": dict(example)} for example in job_type.examples]
     model = create_model(
         f"Submit{name}",
         __base__=JobRequest,
         __doc__=job_type.summary or f"A job of type {job_type.name}.",
-        type=(Literal[job_type.name], Field(description="Job type.")),
+        type=(literal[job_type.name], Field(description="Job type.")),
         payload=(job_type.payload, Field(description=f"Input of {job_type.name}.")),
     )
     if examples:

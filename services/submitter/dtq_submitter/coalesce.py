@@ -68,7 +68,7 @@ class Coalescer:
                 batch = self._take()
                 try:
                     await self._send(batch)
-                except Exception as error:  # whatever it is, nobody may wait for ever
+                except Exception as error:  # noqa: BLE001 - whatever it is, nobody may wait for ever
                     _fail(batch, error)
         finally:
             self._task = None
@@ -100,7 +100,7 @@ class Coalescer:
             except QueueFull as error:
                 await self._fill(batch, error)
                 return
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - passed on to those who wait
                 _fail(batch, error)
                 return
             else:

@@ -1,0 +1,64 @@
+"""/types, the probes and /metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from starlette.responses import Response
+
+from dtq.probe import check_all
+from dtq.registry import Registry
+from dtq_submitter.services import Json, Services
+
+__all__ = ["system_router", "types_document"]
+
+
+def types_document(registry: Registry) -> dict[str, Any]:
+    """Every job type with the JSON Schema of its payload."""
+    return {
+        "types": [
+            {
+                "name": job_type.name,
+                "summary": job_type.summary,
+                "timeout": job_type.timeout,
+                "max_retries": job_type.max_retries,
+                "schema": job_type.payload.model_json_schema(),
+                "examples": list(job_type.examples),
+            }
+            for _, job_type in sorted(registry.types.items())
+        ]
+    }
+
+
+def system_router(services: Services) -> APIRouter:
+    """The routes."""
+    router = APIRouter(tags=["system"])
+    types = Json(types_document(services.registry)).body
+
+    @router.get("/types", summary="List job types")
+    async def list_types() -> Response:
+        """Every job type with the JSON Schema of its payload."""
+        return Response(types, media_type="application/json")
+
+    @router.get("/livez", summary="Is the process alive?")
+    async def livez() -> Response:
+        """200 while the event loop runs."""
+        return Json({"status": "alive"})
+
+    @router.get("/readyz", summary="Can jobs be submitted?", responses={503: {"description": "Redis does not answer."}})
+    async def readyz() -> Response:
+        """200 when Redis answers. Without PostgreSQL jobs are accepted and run, so that is ``degraded``, not unready."""
+        failed = await check_all({"redis": services.queue.ping, "postgres": services.store.ping})
+        checks = {name: "away" if name in failed else "ok" for name in ("redis", "postgres")}
+        status = "not ready" if "redis" in failed else "degraded" if failed else "ready"
+        return Json({"status": status, "checks": checks}, 503 if "redis" in failed else 200)
+
+    @router.get("/metrics", summary="Prometheus metrics")
+    async def metrics() -> Response:
+        """The text format."""
+        services.metrics.waiting(len(services.waits))
+        return Response(generate_latest(services.metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    return router
