@@ -14,10 +14,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from worker_bench import Bench, open_bench, until
+from worker_bench import Bench, Proxy, open_bench, until
 
 from dtq.embedded.process import free_port
 from dtq.embedded import PostgresServer, ValkeyServer
+from dtq.queue import scripts
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
 
@@ -183,6 +184,32 @@ async def test_redis_comes_back_and_everything_goes_on(own_bench: Bench, own_val
         assert job.state == "succeeded"
         await bench.row(job_id)
     assert [attempt.outcome for attempt in (await bench.view(running[0])).attempts] == ["succeeded"]
+
+
+@pytest.mark.parametrize("name", ["claim", "finish"])
+@pytest.mark.parametrize("delay_ms", [0, 1])
+async def test_a_lost_answer_loses_no_job_and_repeats_none(bench: Bench, valkey_server: ValkeyServer, name: str, delay_ms: int) -> None:
+    """The connection breaks after the script ran: the worker does not know that the jobs are its own, or are over."""
+    proxy = Proxy(valkey_server.port)
+    mark = bench.mark()
+    try:
+        await bench.worker(redisaddr=await proxy.start(), leaseseconds=30.0)
+        await bench.run("echo")
+        await bench.queue.pause("default")
+        ids = [await bench.submit("echo", {"mark": mark}, delay_ms=delay_ms) for _ in range(3)]
+        running = await bench.submit("sleep", {"seconds": 0.5}, queue="default")
+        proxy.lose = scripts.load(name).sha.encode()
+        await bench.queue.resume("default")
+        for job_id in (*ids, running):
+            job = await bench.ended(job_id)
+            assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
+        assert proxy.lost == 1
+        assert len(mark.lines) == 3
+        [stats] = await bench.queue.stats(["default"])
+        assert (stats.running, stats.ready) == (0, 0)
+    finally:
+        await bench.close()
+        await proxy.close()
 
 
 async def test_jobs_run_on_without_postgresql_and_their_rows_arrive_later(redis_url: str, tmp_path: Path, log_capture: None) -> None:

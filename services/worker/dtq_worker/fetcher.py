@@ -21,6 +21,7 @@ from dtq.queue.claims import Claim, Claims
 from dtq.queue.connection import Client, connect, translated
 from dtq.retry import Backoff
 from dtq_worker.executor import Executor
+from dtq_worker.recovery import Recovery
 
 __all__ = ["Fetcher"]
 
@@ -42,11 +43,12 @@ log = structlog.get_logger("dtq.worker")
 class Fetcher:
     """Keeps the executor's slots filled until stopped."""
 
-    def __init__(self, queue: Queue, claims: Claims, executor: Executor) -> None:
+    def __init__(self, queue: Queue, claims: Claims, executor: Executor, recovery: Recovery) -> None:
         """Claim from the queues that QUEUES names."""
         self._queue = queue
         self._claims = claims
         self._executor = executor
+        self._recovery = recovery
         self._fixed = queue.settings.queue_names
         self._names: list[str] = list(self._fixed or [])
         self._hot: dict[str, None] = dict.fromkeys(self._names)
@@ -115,8 +117,12 @@ class Fetcher:
             await self._wait_for_work()
             return
         wanted = min(self._executor.free, MAX_CLAIM)
+        await self._recovery.check(name)
         try:
             claim = await self._claims.claim(name, wanted)
+        except QueueUnavailable:
+            self._recovery.doubt(name)
+            raise
         except RedisError as error:  # its keys were damaged from outside: the other queues go on
             log.error("queue_damaged", queue=name, error=str(error))
             self._hot.pop(name, None)

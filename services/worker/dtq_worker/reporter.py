@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable
 from dtq.job import TerminalJob
-from dtq.queue.claims import Claims
+from dtq.queue.claims import ClaimedJob, Claims
 from dtq.retry import Backoff
 from dtq_worker.outcome import Ending
 
@@ -46,6 +46,10 @@ class Reporter:
     def backlog(self) -> int:
         """Endings not yet sent."""
         return sum(map(len, self._pending.values()))
+
+    def jobs(self) -> list[ClaimedJob]:
+        """The jobs whose ends are not yet confirmed."""
+        return [ending.finish.job for endings in self._pending.values() for ending in endings]
 
     async def _send_all(self) -> None:
         failures = 0

@@ -26,6 +26,7 @@ from dtq_worker.outcome import Ending, Outcome, Policy, conclude
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
 from dtq_worker.recorder import Recorder, RowStore
+from dtq_worker.recovery import Recovery
 from dtq_worker.reporter import Reporter
 from dtq_worker.slots import Running
 
@@ -65,7 +66,7 @@ class Worker:
         self._recorder = Recorder(store, queue.client)
         self._keeping_long = False
         self._reporter = Reporter(self._claims, self._record, self._count)
-        self._fetcher = Fetcher(queue, self._claims, self._executor)
+        self._fetcher = Fetcher(queue, self._claims, self._executor, Recovery(queue.client, self._claims, self._held))
         self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
 
     def start(self) -> None:
@@ -109,6 +110,10 @@ class Worker:
     def healthy(self) -> bool:
         """Whether the heartbeat succeeded lately."""
         return time.time() - self._heartbeat.last_beat < max(10.0, 3 * self._settings.leaseseconds)
+
+    def _held(self) -> set[tuple[str, str, str]]:
+        jobs = [*(running.job for running in self._executor.active.values()), *self._reporter.jobs()]
+        return {(job.queue, job.lane, job.entry) for job in jobs}
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
         if running.reason == "lost":
