@@ -85,7 +85,7 @@ def test_failing_source_leaves_nothing_under_way(dtq: QueueClient) -> None:
         Job("noop", {}, queue="Not A Queue"),
         Job("noop", {}, priority="urgent"),
         Job("noop", {}, delay=1, run_at=datetime(2100, 1, 1, tzinfo=UTC)),
-        Job("noop", {}, run_at=datetime(2100, 1, 1)),  # noqa: DTZ001 - the point of the test
+        Job("noop", {}, run_at=datetime(2100, 1, 1)),
     ],
 )
 def test_illegal_jobs_are_refused(dtq: QueueClient, job: Job) -> None:
