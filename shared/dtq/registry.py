@@ -59,6 +59,11 @@ class JobContext(Protocol):
         ...
 
     @property
+    def retries_left(self) -> int:
+        """How often the job will run again at most, should this attempt fail; 0: this is the last one."""
+        ...
+
+    @property
     def settings(self) -> Any:
         """The worker's :class:`dtq.config.Settings`."""
         ...

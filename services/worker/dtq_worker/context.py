@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dtq.config import Settings
+from dtq.queue.claims import ClaimedJob
 from dtq_worker.slots import Running
 
-__all__ = ["Context"]
+__all__ = ["Context", "retries_left"]
+
+
+def retries_left(job: ClaimedJob, settings: Settings) -> int:
+    """How often ``job`` runs again at most if the present attempt fails (dtq.retry.decide)."""
+    limit = settings.maxretries if job.max_retries is None else job.max_retries
+    return max(0, limit - job.failures)
 
 
 class Context:
@@ -35,6 +42,11 @@ class Context:
     def attempt(self) -> int:
         """1 for the first attempt."""
         return self._running.job.attempt
+
+    @property
+    def retries_left(self) -> int:
+        """Attempts that may follow this one."""
+        return retries_left(self._running.job, self._settings)
 
     @property
     def settings(self) -> Settings:

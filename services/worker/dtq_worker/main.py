@@ -13,6 +13,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from dtq import log
+from dtq.blobs import BlobStore
 from dtq.config import Settings, load_settings
 from dtq.errors import ConfigError, StoreUnavailable, Unavailable
 from dtq.jobs import BUILTIN
@@ -20,6 +21,7 @@ from dtq.probe import ProbeServer
 from dtq.queue import Queue
 from dtq.registry import Registry, load_registry
 from dtq.storage import Store
+from dtq_worker.fetch import rules_of
 from dtq_worker.slots import LogCapture
 from dtq_worker.worker import Worker
 
@@ -72,6 +74,8 @@ def main() -> int:
         log.configure(settings)
         modules = [*BUILTIN_MODULES, *settings.handler_modules]
         registry = load_registry(modules)
+        rules_of(settings)  # a wrong FETCHALLOW or BLOBURL is told now, not by the first job that needs it
+        BlobStore.from_url(settings.bloburl)
     except ConfigError as error:
         print(f"dtq-worker: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2

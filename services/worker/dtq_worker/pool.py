@@ -31,6 +31,7 @@ from pebble import ProcessPool
 
 from dtq.config import Settings
 from dtq.registry import Registry, load_registry
+from dtq_worker.context import retries_left
 from dtq_worker.outcome import words
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
@@ -48,6 +49,7 @@ class Task(msgspec.Struct, frozen=True):
     queue: str
     type: str
     attempt: int
+    retries_left: int
     payload: bytes
 
 
@@ -110,6 +112,10 @@ class _ChildContext:
     @property
     def attempt(self) -> int:
         return self._task.attempt
+
+    @property
+    def retries_left(self) -> int:
+        return self._task.retries_left
 
     @property
     def settings(self) -> Settings:
@@ -198,7 +204,7 @@ class HandlerProcesses:
         if self._pool is None:
             self._start()
         job = running.job
-        task = Task(job.id, job.queue, job.type, job.attempt, job.payload)
+        task = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
         future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[task], timeout=running.timeout)
         running.interrupt = future.cancel
         answer: Answer = await asyncio.wrap_future(future)

@@ -136,7 +136,7 @@ async def _rank_after(queue: Queue, key: str, position: str) -> int:
         return int(await queue.client.zrevrank(key, job_id) or 0) + 1
     later = await queue.client.zcount(key, f"({due}", "+inf")
     same = await queue.client.zrangebyscore(key, due, due)
-    return int(later) + sum(member >= job_id.encode() for member in same)
+    return int(later) + sum(bool(member >= job_id.encode()) for member in same)
 
 
 def _id_of(name: str, section: str, entry: bytes, fields: dict[bytes, bytes]) -> str:

@@ -37,7 +37,7 @@ async def send_email(payload: Email, ctx: JobContext) -> dict[str, Any]:
     build = asyncio.to_thread if contents else _call
     message = await build(build_message, payload, contents, sender, ctx.id, utf8=utf8)
     # A context that does not know how many retries are left counts as the last attempt: better some get it than nobody.
-    may_postpone = getattr(ctx, "retries_left", 0) > 0
+    may_postpone = ctx.retries_left > 0
     async with connection(ctx.settings) as client:
         specs = [mailbox.spec for mailbox in recipients]
         delivery = await deliver(client, sender.spec, specs, message, utf8=utf8, may_postpone=may_postpone)
