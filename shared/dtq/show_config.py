@@ -15,7 +15,7 @@ from dtq.config import Settings
 __all__ = ["FORMATS", "Row", "rows", "show"]
 
 SECRET: Final = frozenset({"smtppassword"})
-_PASSWORD = re.compile(r"(?<=://)([^/@\s]*):[^/\s]*(?=@)")
+_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*(?=@)")
 _PASSWORD_OPTION = re.compile(r"(?i)((?:password|passfile|secret|token|sig)\w*=)[^&\s]+")
 
 

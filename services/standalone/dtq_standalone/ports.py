@@ -46,7 +46,7 @@ class Ports:
     def take(self, name: str) -> int:
         """The port that ``name`` had the last time, if it is free; else another."""
         port = self._remembered.get(name)
-        if not (isinstance(port, int) and port not in self._taken.values() and _is_free(port)):
+        if not (isinstance(port, int) and 0 < port < 65536 and port not in self._taken.values() and _is_free(port)):
             port = self._fresh()
         self._taken[name] = port
         return port
@@ -64,7 +64,7 @@ class Ports:
 def _is_free(port: int) -> bool:
     try:
         _bind(HOST, port)
-    except (OSError, OverflowError):
+    except OSError:
         return False
     return True
 

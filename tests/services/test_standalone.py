@@ -1,0 +1,268 @@
+"""``dtq up`` as its users meet it: a real one, with all its processes, in a folder of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from dtq.embedded import PostgresServer
+
+START_SECONDS = 60.0
+DELAYED = {
+    "type": "email",
+    "payload": {"to": "user@example.com", "subject": "Test Email", "body": "This is a test email."},
+    "delay": 3600,
+}
+
+
+class Up:
+    """A running ``dtq up`` and what it prints."""
+
+    def __init__(self, folder: Path, **variables: str) -> None:
+        # Nothing of the environment that the tests themselves run in may point it at other servers.
+        environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONPATH": os.environ.get("PYTHONPATH", "")}
+        environment |= {"APIADDR": "127.0.0.1:0", "DATADIR": str(folder / "data"), "SHUTDOWNSECONDS": "5", **variables}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dtq.cli", "up"],
+            cwd=folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.lines: list[str] = []
+        self._fresh: queue.Queue[str | None] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def until(self, pattern: str, seconds: float = START_SECONDS) -> str:
+        """The first group of the next line that matches; fails when there is none."""
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                line = self._fresh.get(timeout=max(0.0, deadline - time.monotonic()))
+            except queue.Empty:
+                line = None
+            if line is None:
+                pytest.fail(f"`dtq up` did not print {pattern!r} but:\n{self.output}")
+            if found := re.search(pattern, line):
+                return found[1]
+
+    def until_ready(self) -> str:
+        """Its address."""
+        return self.until(r"ready at (http://\S+)")
+
+    def children(self) -> list[psutil.Process]:
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def stop(self, how: signal.Signals) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(START_SECONDS)
+
+    def destroy(self) -> None:
+        if self.process.poll() is None:
+            victims = [*self.children(), psutil.Process(self.process.pid)]
+            for victim in victims:
+                victim.kill()
+        self.process.wait()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            self._fresh.put(self.lines[-1])
+        self._fresh.put(None)
+
+
+Start = Callable[..., Up]
+
+
+@pytest.fixture(scope="session")
+def database() -> Iterator[Path]:
+    """A PostgreSQL folder to copy: making one anew takes a second or two."""
+    # Not in pytest's folder: it is closed to the account that PostgreSQL runs under when the tests run as root.
+    path = Path(tempfile.mkdtemp(prefix="dtq-up-database-"))
+    server = PostgresServer(path)
+    server.start()
+    server.stop()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def folder(database: Path) -> Iterator[Path]:
+    path = Path(tempfile.mkdtemp(prefix="dtq-up-"))
+    (path / "data").mkdir()
+    subprocess.run(["cp", "-a", database, path / "data" / "postgres"], check=True)
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Start]:
+    """Start one; it is gone after the test whatever happened."""
+    started: list[Up] = []
+
+    def start(**variables: str) -> Up:
+        started.append(Up(folder, **variables))
+        return started[-1]
+
+    yield start
+    for up in started:
+        up.destroy()
+
+
+def http(url: str, body: dict[str, Any] | None = None) -> Any:
+    request = urllib.request.Request(url, json.dumps(body).encode() if body else None, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return json.load(answer)
+
+
+def all_end(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
+    _gone, alive = psutil.wait_procs(processes, timeout=seconds)
+    return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
+
+
+def services(up: Up) -> dict[str, psutil.Process]:
+    """Children by the module they run."""
+    found = {}
+    for child in up.children():
+        command = child.cmdline()
+        if "-m" in command:
+            found[command[command.index("-m") + 1]] = child
+    return found
+
+
+def refused(up: Up) -> str:
+    """The one line it ended with, because something is wrong that the user can put right."""
+    children = up.children() if up.process.poll() is None else []
+    assert up.process.wait(START_SECONDS) == 2
+    assert all_end(children)
+    up.until(r"^dtq: ()", 5)
+    return up.lines[-1]
+
+
+def test_ctrl_c_stops_everything(start: Start) -> None:
+    up = start(WORKERS="2")
+    up.until_ready()
+    children = up.children()
+    assert len(children) > 5
+    assert up.stop(signal.SIGINT) == 0
+    assert all_end(children)
+    assert up.lines[-1] == "stopped"
+    assert "Traceback" not in up.output
+
+
+def test_sigterm_stops_everything_even_while_the_database_is_made(start: Start, folder: Path) -> None:
+    shutil.rmtree(folder / "data" / "postgres")
+    up = start()
+    up.until(r"(PostgreSQL database)")
+    children = up.children()
+    assert up.stop(signal.SIGTERM) == 0
+    assert all_end(children)
+    assert "Traceback" not in up.output
+
+
+def test_second_instance_on_the_same_data_is_refused(start: Start, folder: Path) -> None:
+    first = start()
+    first.until(r"(Valkey runs)")
+    assert refused(start()) == f"dtq: DTQ is already running on {folder}/data (process {first.process.pid}); stop it or set another DATADIR"
+
+
+def test_data_and_server_ports_outlive_a_restart(start: Start, folder: Path) -> None:
+    first = start()
+    job = http(first.until_ready() + "/submit", DELAYED)["id"]
+    addresses = (folder / "data/env").read_text()
+    assert first.stop(signal.SIGINT) == 0
+    again = start()
+    assert http(f"{again.until_ready()}/jobs/{job}")["state"] == "scheduled"
+    assert (folder / "data/env").read_text() == addresses
+
+
+def test_children_die_with_a_killed_parent_and_a_new_start_works_at_once(start: Start) -> None:
+    first = start()
+    job = http(first.until_ready() + "/submit", DELAYED)["id"]
+    children = first.children()
+    first.process.kill()
+    first.process.wait()
+    again = start()
+    assert all_end(children)
+    assert http(f"{again.until_ready()}/jobs/{job}")["state"] == "scheduled"
+
+
+def test_everything_killed_at_once_loses_nothing(start: Start) -> None:
+    first = start()
+    job = http(first.until_ready() + "/submit", DELAYED)["id"]
+    first.destroy()
+    assert http(f"{start().until_ready()}/jobs/{job}")["state"] == "scheduled"
+
+
+def test_example_of_the_start_message_works(start: Start, folder: Path) -> None:
+    up = start()
+    address = up.until_ready()
+    command = up.until(r"^\s*(curl .*)")
+    body = re.search(r"-d '(.*)'", command)
+    assert body is not None
+    job = http(f"{address}/submit", json.loads(body[1]))["id"]
+    assert http(f"{address}/jobs/{job}?wait=20")["state"] == "succeeded"
+    assert len(list((folder / "data/mail").glob("*.eml"))) == 1
+
+
+def test_what_dies_is_started_again(start: Start) -> None:
+    up = start()
+    up.until_ready()
+    services(up)["dtq_scheduler"].kill()
+    up.until(r"(scheduler was killed by SIGKILL, starts again)", 10)
+    valkey = next(child for child in up.children() if "valkey-server" in child.name())
+    valkey.kill()
+    up.until(r"(Valkey ended, starts again)", 10)
+    assert up.stop(signal.SIGINT) == 0
+
+
+def test_port_in_use(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        line = refused(start(APIADDR=f"127.0.0.1:{port}"))
+    assert line.startswith(f"dtq: APIADDR=127.0.0.1:{port}: another program listens there")
+
+
+def test_data_folder_that_cannot_be(start: Start, folder: Path) -> None:
+    (folder / "file").touch()
+    assert refused(start(DATADIR=str(folder / "file" / "data"))) == (
+        f"dtq: DATADIR={folder}/file/data: Not a directory ({folder}/file/data)"
+    )
+
+
+def test_wrong_setting(start: Start) -> None:
+    assert refused(start(WORKERCOUNT="many")).startswith("dtq: WORKERCOUNT='many': ")
+
+
+def test_setting_that_only_a_service_can_judge(start: Start) -> None:
+    assert "no_such_module" in refused(start(HANDLERS="no_such_module"))
+
+
+def test_database_that_is_away(start: Start) -> None:
+    up = start(DATABASEURL="postgresql://127.0.0.1:1/dtq")
+    assert up.process.wait(START_SECONDS) == 1
+    assert up.lines[-1].startswith("dtq: PostgreSQL does not answer")
