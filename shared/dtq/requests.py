@@ -103,7 +103,8 @@ _raw_batch = msgspec.json.Decoder(_BatchEnvelope)
 class Requests:
     """Parses submissions of the given job types.
 
-    ``models`` are the request models by type name; ``one`` and ``batch`` are None when there is no type at all.
+    ``models`` are the request models by type name, ``union`` is the type of one of them; ``one`` and
+    ``batch`` parse; all three are None when there is no type at all.
     """
 
     def __init__(self, types: Mapping[str, JobType]) -> None:
@@ -111,8 +112,9 @@ class Requests:
         self.models: dict[str, type[JobRequest]] = {name: _model(job_type) for name, job_type in self.types.items()}
         self.one: TypeAdapter[Any] | None = None
         self.batch: TypeAdapter[Any] | None = None
+        self.union: Any = None
         if self.models:
-            union = _union(self.models.values())
+            self.union = union = _union(self.models.values())
             self.one = TypeAdapter(union)
             batch = create_model(
                 "BatchRequest",

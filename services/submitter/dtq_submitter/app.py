@@ -20,7 +20,6 @@ from dtq.registry import Registry
 from dtq.requests import Requests
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
-from dtq_submitter.coalesce import Coalescer
 from dtq_submitter.front import Front, HotEndpoint
 from dtq_submitter.jobs import jobs_router
 from dtq_submitter.keyfile import KeyFile
@@ -65,7 +64,7 @@ def create_app(settings: Settings, queue: Queue, store: Store, schedules: Schedu
     _handle_errors(app)
     limit = settings.maxbodybytes
     hot: dict[str, HotEndpoint] = {
-        "/submit": SubmitOne(requests, Coalescer(queue), limit, metrics),
+        "/submit": SubmitOne(requests, queue, limit, metrics),
         "/submit/batch": SubmitBatch(requests, queue, limit, metrics),
     }
     app.front = Front(super(Api, app).__call__, hot, keys, metrics)

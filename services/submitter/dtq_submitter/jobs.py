@@ -70,12 +70,11 @@ class _Jobs:
         state = await self._services.queue.cancel(job_id)
         if state is None:
             state = (await self.row(job_id)).state
-            raise IllegalTransition(f"the job has {state} already", state)
         if state is State.RUNNING:
             return Json({"id": job_id, "state": "running", "cancel_requested": True}, 202)
-        if state is State.CANCELLED:
+        if state is State.CANCELLED:  # now or before: DELETE may be repeated when its answer was lost
             return Json({"id": job_id, "state": "cancelled"})
-        raise IllegalTransition(f"the job has {state} already", state)
+        raise IllegalTransition(f"the job has already {state}", state)
 
     async def retry(self, job_id: str) -> Response:
         """Put a failed or cancelled job back into its queue."""

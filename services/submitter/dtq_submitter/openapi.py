@@ -63,7 +63,7 @@ _SUBMITTED: dict[str, Any] = {
     "required": ["id", "state", "queue", "type", "priority"],
     "properties": {
         "id": {"type": "string", "examples": ["0193f0c2a1b00000n-default"]},
-        "state": {"type": "string", "enum": ["queued", "scheduled"]},
+        "state": {"type": "string", "description": "queued or scheduled; of a repeat, the job's present state."},
         "queue": {"type": "string", "examples": ["default"]},
         "type": {"type": "string", "examples": ["email"]},
         "priority": {"type": "string", "enum": ["high", "normal", "low"]},

@@ -97,6 +97,10 @@ def _invalid(error: InvalidRequest) -> Problem:
 
 def _unavailable(error: Unavailable) -> Problem:
     # The driver's words name hosts and ports; they are for the log.
-    who = "the queue (Redis)" if isinstance(error, QueueUnavailable) else "the storage behind this request"
-    detail = f"{who} does not answer; try again. A job whose answer was lost may have been accepted: an idempotency key makes that safe"
+    detail = "the storage behind this request does not answer; try again"
+    if isinstance(error, QueueUnavailable):
+        detail = (
+            "the queue (Redis) does not answer; try again. A job whose answer was lost may have been taken: "
+            "with an idempotency key, sending it again is safe"
+        )
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})

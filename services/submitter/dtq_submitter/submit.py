@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import msgspec
 from starlette.types import Receive, Scope
 
-from dtq.job import NewJob
+from dtq.job import JobView, NewJob
 from dtq.queue import Submitted
 from dtq.requests import Requests
 from dtq_submitter.body import BodyHeaders, read_body
@@ -22,12 +23,33 @@ Answer = tuple[int, bytes, list[tuple[bytes, bytes]]]
 """Status, body, and headers besides Content-Type and Content-Length."""
 
 
+class LookupQueue(SubmitQueue, Protocol):
+    """What submitting needs of :class:`dtq.queue.Queue`."""
+
+    async def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
+        """Jobs in Redis, in this order."""
+        ...
+
+
+async def repeats(queue: LookupQueue, done: list[Submitted]) -> list[Submitted]:
+    """The answers, where those to repeated requests say the present state of the job, as far as Redis knows it."""
+    old = [one.id for one in done if not one.created]
+    if not old:
+        return done
+    views = {view.id: view for view in await queue.get_many(old) if view is not None}
+    return [
+        one if one.created or (view := views.get(one.id)) is None else Submitted(one.id, view.state, created=False, run_at=view.run_at)
+        for one in done
+    ]
+
+
 class SubmitOne:
     """One job. 202: it is durable. 200: the repeat of a request with the same idempotency key."""
 
-    def __init__(self, requests: Requests, coalescer: Coalescer, limit: int, metrics: Metrics) -> None:
+    def __init__(self, requests: Requests, queue: LookupQueue, limit: int, metrics: Metrics) -> None:
         self._requests = requests
-        self._coalescer = coalescer
+        self._queue = queue
+        self._coalescer = Coalescer(queue)
         self._limit = limit
         self._metrics = metrics
         self._names = _quoted(requests)
@@ -38,6 +60,8 @@ class SubmitOne:
         headers.check(self._limit)
         job = self._requests.parse(await read_body(receive, self._limit), headers.idempotency_key)
         done = await self._coalescer.submit(job)
+        if not done.created:
+            done = (await repeats(self._queue, [done]))[0]
         location = f"{scope.get('root_path', '')}/jobs/{done.id}".encode("latin-1", "replace")
         body = _document(job, done, self._names)
         if not done.created:
@@ -49,7 +73,7 @@ class SubmitOne:
 class SubmitBatch:
     """Up to 1,000 jobs, all or none. 200 when every one is the repeat of an earlier request."""
 
-    def __init__(self, requests: Requests, queue: SubmitQueue, limit: int, metrics: Metrics) -> None:
+    def __init__(self, requests: Requests, queue: LookupQueue, limit: int, metrics: Metrics) -> None:
         self._requests = requests
         self._queue = queue
         self._limit = limit
@@ -61,7 +85,7 @@ class SubmitBatch:
         headers = BodyHeaders(scope["headers"])
         headers.check(self._limit)
         jobs = self._requests.parse_batch(await read_body(receive, self._limit))
-        done = await self._queue.submit(jobs)
+        done = await repeats(self._queue, await self._queue.submit(jobs))
         self._count(jobs, done)
         body = b'{"jobs":[' + b",".join(_document(job, one, self._names) for job, one in zip(jobs, done, strict=True)) + b"]}"
         return 202 if any(one.created for one in done) else 200, body, []
