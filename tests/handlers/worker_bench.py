@@ -10,13 +10,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import msgspec
 import worker_jobs
-from dtq_worker.worker import Worker
 
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
@@ -24,18 +23,23 @@ from dtq.job import TERMINAL, JobView, NewJob, TerminalJob
 from dtq.queue import Queue
 from dtq.registry import load_registry
 from dtq.storage import Store
+from dtq_worker.worker import Worker
 
 T = TypeVar("T")
 FAST: dict[str, Any] = {"retrybase": 0.02, "retrycap": 0.05, "shutdownseconds": 0.2, "workercount": 4, "processes": 1}
 """Settings under which tests are quick."""
 
 
-async def until(what: str, condition: Callable[[], T | Awaitable[T]], seconds: float = 10.0) -> T:
+@overload
+async def until(what: str, condition: Callable[[], Coroutine[Any, Any, T | None]], seconds: float = 10.0) -> T: ...
+@overload
+async def until(what: str, condition: Callable[[], T | None], seconds: float = 10.0) -> T: ...
+async def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
     """The first true value of ``condition()``; an AssertionError that names ``what`` when it does not come in time."""
     deadline = time.monotonic() + seconds
     while True:
-        found: Any = condition()
-        value: T = await found if inspect.isawaitable(found) else found
+        found = condition()
+        value = await found if inspect.isawaitable(found) else found
         if value:
             return value
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
@@ -223,6 +227,14 @@ class Bench:
         for queue in self._queues:
             await queue.close()
 
+    async def idle(self) -> None:
+        """Return when a worker waits in its blocking read."""
+
+        async def blocked() -> bool:
+            return any(client["cmd"] == "blpop" for client in await self.queue.client.client_list())
+
+        await until("a worker waits in its blocking read", blocked)
+
     # ------------------------------------------------------------ jobs
 
     def mark(self, name: str = "mark") -> Mark:
@@ -248,9 +260,7 @@ class Bench:
             found = await self.view(job_id)
             return found if found.state == state else None
 
-        found = await until(f"{job_id} is {state}", there, seconds)
-        assert found is not None
-        return found
+        return await until(f"{job_id} is {state}", there, seconds)
 
     async def ended(self, job_id: str, seconds: float = 10.0) -> JobView:
         """The job once it is terminal."""
@@ -259,15 +269,11 @@ class Bench:
             found = await self.queue.get(job_id)
             return found if found is not None and found.state in TERMINAL else None
 
-        found = await until(f"{job_id} ends", over, seconds)
-        assert found is not None
-        return found
+        return await until(f"{job_id} ends", over, seconds)
 
     async def row(self, job_id: str, seconds: float = 10.0) -> TerminalJob:
         """The job's row in PostgreSQL, once it is there."""
-        found = await until(f"{job_id} is in PostgreSQL", lambda: self.store.get(job_id), seconds)
-        assert found is not None
-        return found
+        return await until(f"{job_id} is in PostgreSQL", lambda: self.store.get(job_id), seconds)
 
     async def run(self, jtype: str, order: dict[str, Any] | bytes | None = None, **options: Any) -> JobView:
         """Submit a job and wait for its end."""

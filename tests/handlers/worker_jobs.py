@@ -35,7 +35,7 @@ class Order(BaseModel):
     """A file that gets one line for each attempt that starts, whatever process it runs in."""
 
 
-class Odd(Exception):  # noqa: N818
+class Odd(Exception):
     """An exception that cannot be printed."""
 
     def __str__(self) -> str:

@@ -11,15 +11,6 @@ from worker_bench import Bench, Mark, until
 from dtq.queue import keys
 
 
-async def idle(bench: Bench, queues: int = 1) -> None:
-    """Return when a worker waits in its blocking read."""
-
-    async def blocked() -> bool:
-        return any(client["cmd"] == "blpop" for client in await bench.queue.client.client_list())
-
-    await until("a worker waits in its blocking read", blocked)
-
-
 async def started(mark: Mark, count: int = 1) -> int:
     """When the last of ``count`` attempts started, ms since the epoch."""
     await until(f"{count} attempts have started", lambda: len(mark.lines) >= count)
@@ -34,7 +25,7 @@ async def test_an_idle_worker_wakes_at_once(bench: Bench) -> None:
     await bench.worker()
     mark = bench.mark()
     for count in range(1, 6):
-        await idle(bench)
+        await bench.idle()
         submitted = now_ms()
         await bench.submit("echo", {"mark": mark})
         assert await started(mark, count) - submitted < 200
@@ -44,11 +35,11 @@ async def test_a_blocking_read_that_broke_is_taken_up_again(bench: Bench, monkey
     """As when a proxy closes idle connections; and so it is after the read's own time-out."""
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
-    await idle(bench)
+    await bench.idle()
     for client in await bench.queue.client.client_list():
         if client["cmd"] == "blpop":
             await bench.queue.client.client_kill_filter(_id=client["id"])
-    await idle(bench)
+    await bench.idle()
     assert (await bench.run("echo")).state == "succeeded"
 
 
@@ -103,7 +94,7 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(bench: Bench) ->
     for _ in range(3):
         await bench.run("echo", queue="other")
     assert (await bench.view(waiting)).state == "queued"
-    await idle(bench)
+    await bench.idle()
     began = time.monotonic()
     await bench.queue.resume("default")
     await bench.ended(waiting)
@@ -123,7 +114,7 @@ async def test_a_delayed_job_starts_on_time_at_an_idle_worker(bench: Bench, monk
     """Without a scheduler: submitting it lets a worker know when it is due."""
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
-    await idle(bench)
+    await bench.idle()
     mark = bench.mark()
     submitted = now_ms()
     await bench.submit("echo", {"mark": mark}, delay_ms=delay_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -111,7 +112,7 @@ async def test_retry_after_is_honoured_to_the_moment(bench: Bench, name: str) ->
     job = await bench.run(name, {"times": 2, "seconds": 0.3, "mark": mark})
     assert outcomes(job) == ["retry", "retry", "succeeded"]
     starts = [int(line[2]) for line in mark.lines]
-    waits = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+    waits = [after - before for before, after in itertools.pairwise(starts)]
     assert all(300 <= wait + 2 < 900 for wait in waits), waits
 
 
@@ -197,7 +198,7 @@ async def test_log_lines_are_kept_with_the_attempt(bench: Bench, name: str) -> N
     await bench.worker()
     job = await bench.run(name, {"text": "blue"})
     lines = job.attempts[0].logs
-    assert [line.split(" ", 1)[1] for line in lines][0] == "WARNING tests.jobs: one blue"
+    assert next(line.split(" ", 1)[1] for line in lines) == "WARNING tests.jobs: one blue"
     assert len(lines) == (2 if name == "logs" else 1)
 
 
