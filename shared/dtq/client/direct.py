@@ -123,8 +123,9 @@ class AsyncQueueClient:
                 under_way = batch, asyncio.create_task(queue.send(batch), name="submit")
                 await asyncio.sleep(0)  # lets the batch go out before the next is made
         finally:
-            if under_way is not None:
+            if under_way is not None:  # whatever went wrong with its successor: it is seen to its end
                 await asyncio.wait([under_way[1]])
+                _ = under_way[1].cancelled() or under_way[1].exception()
         if under_way is not None:
             receipts._add(under_way[0], under_way[1].result())
         return receipts
