@@ -60,8 +60,9 @@ class WorkerMetrics(Collector):
                 self._finished[final] = self._finished.get(final, 0) + 1
             elif ending.label == "retried":
                 self._retries[key] = self._retries.get(key, 0) + 1
-            if ending.label != "handed_back":
-                _of(self._duration, key).observe((outcome.finished - outcome.started) / 1000)
+            if ending.label == "handed_back":
+                continue  # it did not count: the attempt that does is measured when it ends
+            _of(self._duration, key).observe((outcome.finished - outcome.started) / 1000)
             if job.attempt == 1:
                 _of(self._wait, key).observe(max(0, outcome.started - job.submitted) / 1000)
 
