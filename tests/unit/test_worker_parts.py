@@ -70,7 +70,7 @@ def _loop() -> list[Any]:
     return value
 
 
-@pytest.mark.parametrize("value", [object(), {(1, 2): 3}, "\ud800", _loop(), lambda: None, 1j], ids=repr)
+@pytest.mark.parametrize("value", [object(), {(1, 2): 3}, "\ud800", _loop(), lambda: None, 1j], ids=lambda value: type(value).__name__)
 def test_what_json_cannot_hold_is_a_permanent_failure(value: Any) -> None:
     with pytest.raises(Permanent):
         encode_result(value)
