@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import signal
 import socket
 import sys
 from types import FrameType
@@ -26,16 +28,23 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server that lets long polls go when it is told to stop: they would hold it up for a minute."""
+    """uvicorn's server that lets long polls go when it is told to stop: they would hold it up for a minute.
+
+    uvicorn sends itself the signal once more when it has stopped, which would end the process before connections are
+    closed, and with the signal's exit code: here a signal is a request to stop and no more.
+    """
 
     def __init__(self, config: uvicorn.Config, api: Api) -> None:
+        """Make it on the loop that it will run on."""
         super().__init__(config)
         self._api = api
+        self._loop = asyncio.get_running_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM or SIGINT came."""
-        self._api.waits.release()
-        super().handle_exit(sig, frame)
+        """SIGTERM or SIGINT came; a second SIGINT does not wait for requests."""
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+        self._loop.call_soon_threadsafe(self._api.waits.release)
 
 
 def check_exposure(settings: Settings) -> None:
