@@ -129,7 +129,7 @@ async def logs(order: Order, ctx: JobContext) -> None:
 @_async("bad_logs")
 async def bad_logs(order: Order, ctx: JobContext) -> str:
     log.warning("%d", "not a number")
-    log.warning("surrogate \ud800 and \x00")
+    log.warning("a NUL \x00")
     return "logged"
 
 
