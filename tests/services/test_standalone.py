@@ -31,6 +31,12 @@ DELAYED = {
     "delay": 3600,
 }
 
+ENDLESS = {
+    "type": "data_processing",
+    "payload": {"sql": "WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) SELECT count(*) AS n FROM r"},
+    "timeout": 600,
+}
+
 
 class Up:
     """A running ``dtq up`` and what it prints."""
@@ -139,6 +145,13 @@ def http(url: str, body: dict[str, Any] | None = None) -> Any:
         return json.load(answer)
 
 
+def wait_for(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.05)
+
+
 def all_end(processes: list[psutil.Process], seconds: float = 10.0) -> bool:
     _gone, alive = psutil.wait_procs(processes, timeout=seconds)
     return not [process for process in alive if process.status() != psutil.STATUS_ZOMBIE]
@@ -182,6 +195,18 @@ def test_sigterm_stops_everything_even_while_the_database_is_made(start: Start, 
     assert up.stop(signal.SIGTERM) == 0
     assert all_end(children)
     assert "Traceback" not in up.output
+
+
+def test_second_ctrl_c_does_not_wait_for_running_jobs(start: Start) -> None:
+    up = start(SHUTDOWNSECONDS="600")
+    address = up.until_ready()
+    job = http(f"{address}/submit", ENDLESS)["id"]
+    wait_for(lambda: http(f"{address}/jobs/{job}")["state"] == "running", "the job runs")
+    children = up.children()
+    up.process.send_signal(signal.SIGINT)
+    up.until(r"^(stopping)", 10)
+    assert up.stop(signal.SIGINT) == 0
+    assert all_end(children)
 
 
 def test_second_instance_on_the_same_data_is_refused(start: Start, folder: Path) -> None:
