@@ -92,12 +92,22 @@ class Executor:
         claimed_at = time.monotonic()
         self._pace.mark(claimed_at)
         for job in jobs:
+            self._apply_defaults(job)
             running = Running(job, claimed_at, job.timeout or self._settings.workertimeout)
             self.active[job.id] = running
             self._waiting.append(running)
         self._ensure_spare()
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
+
+    def _apply_defaults(self, job: ClaimedJob) -> None:
+        """Its type's limits, where the job names none: the submitter applies them too, but it is not the only way in."""
+        handler = self._handlers.get(job.type)
+        if handler is not None:
+            if job.timeout is None:
+                job.timeout = handler.job_type.timeout
+            if job.max_retries is None:
+                job.max_retries = handler.job_type.max_retries
 
     def _ensure_spare(self) -> None:
         if self._waiting and self._spare is None and len(self._runners) < self._settings.workercount:
