@@ -71,7 +71,7 @@ def main() -> int:
     """Entry point; returns the exit code: 2 when a setting is wrong."""
     try:
         settings = load_settings()
-        log.configure(settings)
+        log.configure(settings, "worker")
         modules = [*BUILTIN_MODULES, *settings.handler_modules]
         registry = load_registry(modules)
         rules_of(settings)  # a wrong FETCHALLOW or BLOBURL is told now, not by the first job that needs it
