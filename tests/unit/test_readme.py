@@ -18,7 +18,8 @@ from dtq.schedule.spec import parse_spec
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = {path.name: path.read_text("utf-8") for path in sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])}
+PATHS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = {str(path.relative_to(ROOT)): path.read_text("utf-8") for path in PATHS}
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -103,7 +104,7 @@ def test_the_job_type_shown_is_the_file_in_examples() -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_links_between_documents_lead_somewhere(name: str) -> None:
-    folder = ROOT if name == "README.md" else ROOT / "docs"
+    folder = (ROOT / name).parent
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", PAGES[name]):
         assert (folder / target).exists(), f"{name} links to {target}"
 
