@@ -6,27 +6,16 @@ import base64
 import io
 import multiprocessing
 from pathlib import Path
-from typing import Any
 
 from pebble import ProcessPool
 from PIL import Image
+from pool_task import run
 
 from dtq.blobs import BlobStore
-from dtq.config import Settings, load_settings
+from dtq.config import load_settings
 from dtq.jobs import DataProcessing, ImageResize
-from dtq.testing import FakeContext
 
 MODULES = ["dtq_worker.handlers.data_processing", "dtq_worker.handlers.image_resize"]
-
-
-def run(settings: Settings, kind: str, payload: str) -> dict[str, Any]:
-    """What a handler process does with a task."""
-    from dtq_worker.handlers.data_processing import process_data
-    from dtq_worker.handlers.image_resize import resize
-
-    handler = {"data": process_data, "image": resize}[kind]
-    result: dict[str, Any] = handler.func(handler.job_type.payload.model_validate_json(payload), FakeContext(settings))
-    return result
 
 
 def test_handlers_work_in_children_of_a_fork_server_that_has_them_loaded(tmp_path: Path) -> None:
