@@ -19,7 +19,8 @@ from dtq.job import TERMINAL, JobView, State, TerminalJob
 from dtq.queue.views import terminal_view
 from dtq.requests import parse_instant
 from dtq_submitter.listing import Wanted, list_jobs
-from dtq_submitter.openapi import responses
+from dtq_submitter.openapi.answers import answers
+from dtq_submitter.openapi.jobs import CANCELLED, CANCELLING, JOB, JOBS, OUTPUT, RETRIED
 from dtq_submitter.problems import Problem, ProblemError
 from dtq_submitter.services import Json, Services, check_queue, disconnected
 from dtq_submitter.views import job_document
@@ -112,16 +113,20 @@ def jobs_router(services: Services) -> APIRouter:
     router = APIRouter(tags=["jobs"])
     jobs = _Jobs(services)
 
-    @router.get("/jobs", summary="List jobs", responses=responses(422, 503))
+    @router.get("/jobs", operation_id="list_jobs", summary="List jobs", responses=answers({200: JOBS}, 422, 503))
     async def list_(
         request: Request,
-        state: Annotated[list[str] | None, Query(description="States: repeated, or comma-separated.")] = None,
-        type: Annotated[str | None, Query(max_length=200)] = None,
-        queue: Annotated[str | None, Query()] = None,
-        since: Annotated[str | None, Query(description="Submitted then or later, RFC 3339.")] = None,
-        until: Annotated[str | None, Query(description="Submitted before, RFC 3339.")] = None,
-        cursor: Annotated[str | None, Query(max_length=2000, description="next_cursor of the page before.")] = None,
-        limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+        state: Annotated[
+            list[str] | None, Query(description="States: repeated, or comma-separated.", examples=[["queued", "running"]])
+        ] = None,
+        type: Annotated[str | None, Query(max_length=200, description="Job type.", examples=["email"])] = None,
+        queue: Annotated[str | None, Query(description="Queue.", examples=["default"])] = None,
+        since: Annotated[str | None, Query(description="Submitted then or later, RFC 3339.", examples=["2026-03-01T00:00:00Z"])] = None,
+        until: Annotated[str | None, Query(description="Submitted before, RFC 3339.", examples=["2026-03-02T00:00:00+01:00"])] = None,
+        cursor: Annotated[
+            str | None, Query(max_length=2000, description="next_cursor of the page before.", examples=["WzEsIjAtMCJd"])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most jobs on the page.", examples=[100])] = 50,
     ) -> Response:
         """Jobs that are not finished, newest first within their queue, then finished ones, newest first."""
         _known_only(request)
@@ -135,29 +140,46 @@ def jobs_router(services: Services) -> APIRouter:
         found, following = await list_jobs(services.queue, services.store, wanted, cursor, limit)
         return Json({"jobs": [job_document(job) for job in found], "next_cursor": following})
 
-    @router.get("/jobs/{job_id}", summary="Show a job", responses=responses(404, 422, 429, 503))
+    @router.get("/jobs/{job_id}", operation_id="get_job", summary="Show a job", responses=answers({200: JOB}, 404, 422, 429, 503))
     async def show(
         request: Request,
         job_id: JobIdPath,
-        wait: Annotated[float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False, description="Seconds to wait for the job's end.")] = 0,
+        wait: Annotated[
+            float, Query(ge=0, le=MAX_WAIT, allow_inf_nan=False, description="Seconds to wait for the job's end.", examples=[30])
+        ] = 0,
     ) -> Response:
         """The job with its attempts; with ``wait`` once it is finished, or as it is when the time is up."""
         parse_id(job_id)
         return Json(job_document(await jobs.wait(request, job_id, wait)))
 
-    @router.delete("/jobs/{job_id}", summary="Cancel a job", responses=responses(404, 409, 422, 503, cancel=True))
+    @router.delete(
+        "/jobs/{job_id}",
+        operation_id="cancel_job",
+        summary="Cancel a job",
+        responses=answers({200: CANCELLED, 202: CANCELLING}, 404, 409, 422, 503),
+    )
     async def cancel(job_id: JobIdPath) -> Response:
         """A waiting job is cancelled at once (200); the worker of a running one is asked to stop it (202)."""
         return await jobs.cancel(job_id)
 
     @router.post(
-        "/jobs/{job_id}/retry", summary="Retry a failed or cancelled job", status_code=202, responses=responses(404, 409, 422, 503)
+        "/jobs/{job_id}/retry",
+        operation_id="retry_job",
+        summary="Retry a failed or cancelled job",
+        status_code=202,
+        responses=answers({202: RETRIED}, 404, 409, 422, 503),
     )
     async def retry(job_id: JobIdPath) -> Response:
         """The job runs again under its own id, with its retries afresh."""
         return await jobs.retry(job_id)
 
-    @router.get("/jobs/{job_id}/output", summary="Download a job's output", responses=responses(404, 409, 422, 503))
+    @router.get(
+        "/jobs/{job_id}/output",
+        operation_id="get_job_output",
+        summary="Download a job's output",
+        response_class=Response,
+        responses=answers({200: OUTPUT}, 404, 409, 422, 503),
+    )
     async def output(job_id: JobIdPath) -> Response:
         """The file that the job produced. 409 while it has not finished, 404 when it produced none."""
         return await jobs.output(job_id)

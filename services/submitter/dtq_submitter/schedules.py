@@ -20,7 +20,8 @@ from dtq.schedule.entry import rfc3339
 from dtq.schedule.spec import JobTemplate, check_name, parse_spec
 from dtq.schedule.trigger import forget, trigger
 from dtq_submitter.body import BodyHeaders, read_body
-from dtq_submitter.openapi import responses, schedule_body
+from dtq_submitter.openapi.answers import answers
+from dtq_submitter.openapi.schedules import CHANGED, CREATED, DELETED, SCHEDULE, SCHEDULES, SPEC_BODY, TICKS, TRIGGERED
 from dtq_submitter.services import Json, Services
 from dtq_submitter.views import schedule_document
 
@@ -40,35 +41,48 @@ def schedules_router(services: Services) -> APIRouter:
             raise NotFound(f"there is no schedule {name!r}")
         return schedule_document(entry, await store.history(name))
 
-    @router.get("/schedules", summary="List schedules", responses=responses(422, 503))
+    @router.get("/schedules", operation_id="list_schedules", summary="List schedules", responses=answers({200: SCHEDULES}, 422, 503))
     async def list_(
-        cursor: Annotated[str | None, Query(max_length=253)] = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
+        cursor: Annotated[
+            str | None, Query(max_length=253, description="next_cursor of the page before.", examples=["nightly-report"])
+        ] = None,
+        limit: Annotated[int, Query(ge=1, le=1000, description="Most schedules on the page.", examples=[100])] = 100,
     ) -> Response:
         """Schedules by name."""
         entries, following = await store.list(cursor, limit)
         return Json({"schedules": [schedule_document(entry) for entry in entries], "next_cursor": following})
 
-    @router.get("/schedules/preview", summary="When a cron line fires", responses=responses(422))
+    @router.get(
+        "/schedules/preview", operation_id="preview_schedule", summary="When a cron line fires", responses=answers({200: TICKS}, 422)
+    )
     async def preview_(
         schedule: Annotated[str, Query(max_length=1000, description="Five fields or a macro.", examples=["*/15 8-18 * * 1-5"])],
-        time_zone: Annotated[str | None, Query(alias="timeZone", max_length=100, examples=["Europe/Berlin"])] = None,
-        from_: Annotated[str | None, Query(alias="from", description="RFC 3339; now when left out.")] = None,
-        count: Annotated[int, Query(ge=1, le=MAX_PREVIEW)] = 5,
+        time_zone: Annotated[
+            str | None,
+            Query(alias="timeZone", max_length=100, description="IANA time zone; UTC when left out.", examples=["Europe/Berlin"]),
+        ] = None,
+        from_: Annotated[
+            str | None, Query(alias="from", description="RFC 3339; now when left out.", examples=["2026-03-28T12:00:00Z"])
+        ] = None,
+        count: Annotated[int, Query(ge=1, le=MAX_PREVIEW, description="How many times.", examples=[10])] = 5,
     ) -> Response:
         """The times strictly after ``from`` at which a Kubernetes CronJob would fire; none when it never does."""
         ticks = preview(schedule, time_zone, _from(from_), count)
         return Json({"ticks": [rfc3339(int(tick.timestamp()) * 1000) for tick in ticks]})
 
-    @router.get("/schedules/{name}", summary="Show a schedule", responses=responses(404, 422, 503))
+    @router.get(
+        "/schedules/{name}", operation_id="get_schedule", summary="Show a schedule", responses=answers({200: SCHEDULE}, 404, 422, 503)
+    )
     async def show(name: NamePath) -> Response:
         """Its spec, status, last events and finished runs."""
         return Json(await shown(name))
 
     @router.put(
         "/schedules/{name}",
+        operation_id="put_schedule",
         summary="Make or change a schedule",
-        responses=responses(400, 409, 413, 422, 503),
-        openapi_extra=schedule_body(),
+        responses=answers({200: CHANGED, 201: CREATED}, 400, 408, 409, 413, 415, 422, 503),
+        openapi_extra=SPEC_BODY,
     )
     async def put(name: NamePath, request: Request) -> Response:
         """201 when it is new. The body has the names of the ScheduledJob resource's spec."""
@@ -82,7 +96,13 @@ def schedules_router(services: Services) -> APIRouter:
         outcome = await store.put(name, spec)
         return Json(await shown(name), 201 if outcome == "created" else 200)
 
-    @router.delete("/schedules/{name}", summary="Delete a schedule", status_code=204, responses=responses(404, 409, 422, 503))
+    @router.delete(
+        "/schedules/{name}",
+        operation_id="delete_schedule",
+        summary="Delete a schedule",
+        status_code=204,
+        responses=answers({204: DELETED}, 404, 409, 422, 503),
+    )
     async def delete(name: NamePath) -> Response:
         """Its runs go on."""
         entry = await store.delete(check_name(name))
@@ -91,7 +111,13 @@ def schedules_router(services: Services) -> APIRouter:
         await forget(services.queue, entry)
         return Response(status_code=204)
 
-    @router.post("/schedules/{name}/trigger", summary="Run a schedule now", status_code=202, responses=responses(404, 422, 503))
+    @router.post(
+        "/schedules/{name}/trigger",
+        operation_id="trigger_schedule",
+        summary="Run a schedule now",
+        status_code=202,
+        responses=answers({202: TRIGGERED}, 404, 422, 503),
+    )
     async def trigger_(name: NamePath) -> Response:
         """Submit its job at once, suspended or not, whatever its policy."""
         job_id = await trigger(store, services.queue, check_name(name))

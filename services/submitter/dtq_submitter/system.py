@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from dtq.probe import check_all
 from dtq.registry import Registry
+from dtq_submitter.openapi.answers import NO_KEY, answers, open_answers
+from dtq_submitter.openapi.system import ALIVE, METRICS, NOT_READY, READY, TYPES
 from dtq_submitter.services import Json, Services
 
 __all__ = ["system_router", "types_document"]
@@ -37,17 +39,23 @@ def system_router(services: Services) -> APIRouter:
     router = APIRouter(tags=["system"])
     types = Json(types_document(services.registry)).body
 
-    @router.get("/types", summary="List job types")
+    @router.get("/types", operation_id="list_types", summary="List job types", responses=answers({200: TYPES}))
     async def list_types() -> Response:
         """Every job type with the JSON Schema of its payload."""
         return Response(types, media_type="application/json")
 
-    @router.get("/livez", summary="Is the process alive?")
+    @router.get("/livez", operation_id="livez", summary="Is the process alive?", responses=open_answers({200: ALIVE}), openapi_extra=NO_KEY)
     async def livez() -> Response:
         """200 while the event loop runs."""
         return Json({"status": "alive"})
 
-    @router.get("/readyz", summary="Can jobs be submitted?", responses={503: {"description": "Redis does not answer."}})
+    @router.get(
+        "/readyz",
+        operation_id="readyz",
+        summary="Can jobs be submitted?",
+        responses=open_answers({200: READY, 503: NOT_READY}),
+        openapi_extra=NO_KEY,
+    )
     async def readyz() -> Response:
         """200 when Redis answers. Without PostgreSQL jobs are accepted and run, so that is ``degraded``, not unready."""
         failed = await check_all({"redis": services.queue.ping, "postgres": services.store.ping})
@@ -55,7 +63,14 @@ def system_router(services: Services) -> APIRouter:
         status = "not ready" if "redis" in failed else "degraded" if failed else "ready"
         return Json({"status": status, "checks": checks}, 503 if "redis" in failed else 200)
 
-    @router.get("/metrics", summary="Prometheus metrics")
+    @router.get(
+        "/metrics",
+        operation_id="metrics",
+        summary="Prometheus metrics",
+        response_class=Response,
+        responses=open_answers({200: METRICS}),
+        openapi_extra=NO_KEY,
+    )
     async def metrics() -> Response:
         """The text format."""
         services.metrics.waiting(len(services.waits))

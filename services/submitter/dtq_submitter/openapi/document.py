@@ -1,0 +1,51 @@
+"""Puts the document together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from dtq import __version__
+from dtq.requests import Requests
+from dtq_submitter.openapi.schemas import schemas
+from dtq_submitter.openapi.submissions import submit_paths
+
+__all__ = ["openapi_builder"]
+
+_ROLES = (
+    "Needed when APIKEYSFILE is set. Roles: read for GET, submit for /submit and /submit/batch, admin for all else; "
+    "each may do what the ones before it may."
+)
+_SECURITY_SCHEMES: dict[str, Any] = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": _ROLES},
+    "apiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _ROLES},
+}
+_TAGS = [
+    {"name": "submit", "description": "Hand in jobs."},
+    {"name": "jobs", "description": "Look at jobs, cancel and retry them."},
+    {"name": "queues", "description": "Numbers of queues; pause and resume them."},
+    {"name": "schedules", "description": "Start jobs by cron lines, as Kubernetes' CronJob does."},
+    {"name": "system", "description": "Job types, probes and metrics."},
+]
+
+
+def openapi_builder(app: FastAPI, requests: Requests) -> Callable[[], dict[str, Any]]:
+    """What ``app.openapi`` is replaced by; the document is made once."""
+
+    def build() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _document(app, requests)
+        return app.openapi_schema
+
+    return build
+
+
+def _document(app: FastAPI, requests: Requests) -> dict[str, Any]:
+    document = get_openapi(title=app.title, version=__version__, description=app.description, routes=app.routes, tags=_TAGS)
+    document["components"] = {"schemas": schemas(requests), "securitySchemes": _SECURITY_SCHEMES}
+    document["security"] = [{}, {"bearer": []}, {"apiKey": []}]  # {}: without APIKEYSFILE nobody needs a key
+    document["paths"] = {**submit_paths(requests), **document["paths"]}
+    return document
