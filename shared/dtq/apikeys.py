@@ -59,10 +59,10 @@ def hash_key(key: str) -> str:
 
 
 def parse_keys(text: str, source: str = "APIKEYSFILE") -> list[ApiKey]:
-    """Read the file's text; ``source`` names the file in errors.
+    """Read the file's text, which may hold no key; ``source`` names the file in errors.
 
     Raises:
-        ConfigError: a line is not of the form above, a key stands there twice, or there is none.
+        ConfigError: a line is not of the form above, or a key stands there twice.
     """
     keys: dict[str, ApiKey] = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -73,8 +73,6 @@ def parse_keys(text: str, source: str = "APIKEYSFILE") -> list[ApiKey]:
         if key.hash in keys:
             raise ConfigError(f"{source}, line {number}: the same key as {keys[key.hash].name}'s")
         keys[key.hash] = key
-    if not keys:
-        raise ConfigError(f"{source} holds no key; add one with `dtq apikey`")
     return list(keys.values())
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import structlog
 
-from dtq.errors import QueueUnavailable
 from dtq.queue import Queue
 from dtq.storage import Store
 from dtq_scheduler.roles import each
@@ -32,29 +31,22 @@ class Recoverer:
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
         self._steps = 0
-        self._away = True
-        """Whether Redis was away at the last step: then live workers must renew before anyone is taken for dead."""
 
     async def step(self) -> float:
-        """Reclaim from every queue, but not until leases could be renewed after an outage (or our own start)."""
-        try:
-            names = await self._queue.queues()
-        except QueueUnavailable:
-            self._away = True
-            raise
-        if self._away:
-            self._away = False
-            return self._queue.settings.leaseseconds / 2
+        """Reclaim from every queue, but not right after a standstill: live workers renew first."""
+        names = await self._queue.queues()
+        every = interval(self.EVERY, len(names))
+        gap_s = max(0.75 * self._queue.settings.leaseseconds, 1.5 * every)
         audit = self._steps % self.AUDIT == 0
         self._steps += 1
 
         async def reclaim(name: str) -> None:
-            done = await self._queue.reclaim(name, audit=audit)
+            done = await self._queue.reclaim(name, audit=audit, gap_s=gap_s)
             if done.requeued or done.failed or done.cancelled:
                 log.warning("jobs_reclaimed", queue=name, requeued=done.requeued, failed=done.failed, cancelled=done.cancelled)
 
         await each(names, reclaim, AT_ONCE)
-        return interval(self.EVERY, len(names))
+        return every
 
 
 class Forwarder:
@@ -86,8 +78,8 @@ class Sweeper:
     EVERY = 1.0
     OLDER_MS = 5_000
     """A worker has so long for its own results."""
-    MOST = 100
-    """Outbox entries of one queue stored at once; each holds up to some hundred rows."""
+    MOST = 20
+    """Outbox entries of one queue stored at once; each holds up to some hundred rows, or some megabytes."""
 
     def __init__(self, queue: Queue, store: Store) -> None:
         self._queue = queue

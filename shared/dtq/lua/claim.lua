@@ -27,14 +27,19 @@ if first[2] then
 end
 
 local reply = {now, 0, nextdue}
+local damage -- of a lane that is not what it should be: it must not cost the claims of the others
 local wanted = left
 for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
   if left > 0 then
     local stream = p .. ':' .. lane
     local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', left, 'STREAMS', stream, '>')
     if got and got.err then
-      redis.call('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
-      got = redis.call('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', left, 'STREAMS', stream, '>')
+      redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+      got = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', left, 'STREAMS', stream, '>')
+      if got and got.err then
+        damage = got.err
+        got = nil
+      end
     end
     if got and got[1] then
       local entries = got[1][2]
@@ -53,5 +58,7 @@ end
 if left < wanted then
   redis.call('ZADD', p .. ':workers', text(now + lease), worker)
   if left == 0 then wake(p) end -- there may be more: let the next idle worker look
+elseif damage then
+  return redis.error_reply(damage)
 end
 return reply

@@ -14,6 +14,10 @@ local function clock()
   return t[1] * 1000 + math.floor(t[2] / 1000)
 end
 
+-- Lets the rest of the script write although the server is at maxmemory: it refuses a script only at its first write, and
+-- only if that may use memory. What ends jobs must go on then, or nothing would ever be freed.
+local function despite_full_memory(p) redis.pcall('HDEL', p .. ':cancel', '') end
+
 local function text(n) -- a whole number in full: Lua prints large ones as 1.7e+12
   return string.format('%.0f', n)
 end

@@ -10,6 +10,7 @@
 --       0 stale (the claim is no longer this worker's: nothing was changed), 2 cancelled instead of retried.
 --#include common
 local p, worker, resultttl, deadttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
+despite_full_memory(p)
 local now = clock()
 local cancels = redis.call('HLEN', p .. ':cancel') > 0
 local odd = {}

@@ -3,7 +3,7 @@
 -- KEYS  1 "dtq:{QUEUE}"
 -- ARGV  1 uid of the schedule, 2 tick (unix ms of its minute; 0: a run asked for by hand), 3 Allow|Forbid|Replace,
 --       4 job id ('' for a run by hand), 5 lane, 6 type, 7 payload, 8 options, 9 ms a finished job is kept, 10 ms a failed one is
--- Reply {started|duplicate|active, id, live run ids*}
+-- Reply {started|duplicate|active, id, {live run id*}}
 -- p:ticks UID -> last tick started; p:runs:UID id -> tick, until forgotten by the run watcher.
 --#include common
 local p, uid, tick, policy, id = KEYS[1], ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
@@ -20,8 +20,8 @@ for _, run in ipairs(all) do
 end
 if tick > 0 then
   local last = redis.call('HGET', p .. ':ticks', uid)
-  if last and tonumber(last) >= tick then return {'duplicate', id, unpack(live)} end
-  if policy == 'Forbid' and #live > 0 then return {'active', '', unpack(live)} end
+  if last and tonumber(last) >= tick then return {'duplicate', id, live} end
+  if policy == 'Forbid' and #live > 0 then return {'active', '', live} end
   if policy == 'Replace' then
     local still = {}
     for _, run in ipairs(live) do
@@ -41,4 +41,4 @@ if redis.call('EXISTS', p .. ':job:' .. id) == 0 and redis.call('EXISTS', p .. '
 end
 redis.call('HSET', runs, id, text(tick > 0 and tick or now))
 live[#live + 1] = id
-return {'started', id, unpack(live)}
+return {'started', id, live}

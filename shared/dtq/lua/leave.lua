@@ -5,6 +5,7 @@
 -- Reply the number of its claims left. While there are any, it is marked as expired, so that reclaim takes them at once.
 --#include common
 local p, worker = KEYS[1], ARGV[1]
+despite_full_memory(p)
 local left = 0
 for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
   local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, '-', '+', 1, worker)

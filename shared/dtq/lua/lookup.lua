@@ -3,7 +3,7 @@
 -- KEYS  1 "dtq:{QUEUE}"
 -- ARGV  1 id, 2 kind of the id, 3 entry id it was first written under
 -- Reply nil | {'done', TerminalJob JSON} | {'live', now, record as a flat list, lane, entry id, worker, idle ms,
---       cancel asked 0|1, progress JSON or ''}; worker '' unless it runs; the record of a job that lives in its entry alone is made up
+--       cancel asked 0|1, progress JSON or ''}; worker and progress '' unless it runs; the record of a job that lives in its entry alone is made up
 --#include common
 local p, id, lane, eid = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local done = redis.call('GET', p .. ':done:' .. id)
@@ -20,4 +20,4 @@ else
 end
 local pending = lane and is_pending(p, lane, eid)
 return {'live', clock(), rec, lane or '', eid or '', pending and pending[2] or '', pending and pending[3] or 0,
-  redis.call('HEXISTS', p .. ':cancel', id), redis.call('GET', p .. ':progress:' .. id) or ''}
+  redis.call('HEXISTS', p .. ':cancel', id), pending and redis.call('GET', p .. ':progress:' .. id) or ''}

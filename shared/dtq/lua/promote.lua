@@ -6,6 +6,7 @@
 -- Reply {promoted, next due ms or -1}
 --#include common
 local p = KEYS[1]
+despite_full_memory(p)
 local now = clock()
 local promoted = 0
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, tonumber(ARGV[1]))) do

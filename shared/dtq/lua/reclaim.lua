@@ -2,14 +2,28 @@
 --
 -- KEYS  1 "dtq:{QUEUE}"
 -- ARGV  1 most jobs to take, 2 crashes after which a job has failed (worker_lost), 3 ms a finished job is kept,
---       4 ms a failed one is kept, 5 = 1: also look for consumers without a lease, which only damage from outside leaves
+--       4 ms a failed one is kept, 5 = 1: also look for consumers without a lease, which only damage from outside leaves,
+--       6 ms since the last call after which nothing is taken for 7 ms (0: always take)
 -- Reply {requeued, failed, cancelled, workers removed}. A job taken runs first (lane f); its crash counter goes up, its
 --       failure counter does not.
 --#include common
 local p, budget, crashes = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
+despite_full_memory(p)
 local resultttl, deadttl = ARGV[3], ARGV[4]
 local now = clock()
 local LANES = {'f', 'h', 'n', 'l'}
+
+-- When nobody asked for a while, the server or the network may have stood still: then live workers could not renew
+-- either, and get the time to do so before anyone is taken for dead.
+local gap = tonumber(ARGV[6])
+if gap > 0 then
+  local last, grace = string.match(redis.call('GET', p .. ':reclaim') or '', '^(%d+) (%d+)$')
+  grace = tonumber(grace or 0)
+  if now - tonumber(last or 0) > gap then grace = now + tonumber(ARGV[7]) end
+  redis.call('SET', p .. ':reclaim', text(now) .. ' ' .. text(grace), 'PX', 3600000)
+  if now < grace then return {0, 0, 0, 0} end
+end
+
 local requeued, failed, cancelled, removed = 0, 0, 0, 0
 
 local function take(lane, eid, worker, idle)
@@ -27,7 +41,7 @@ local function take(lane, eid, worker, idle)
       rec = record_of_entry(lane, eid, fields)
     end
     if rec then
-      local number = tonumber(rec.n or '0') + tonumber(rec.c or '0') + 1
+      local number = select(2, string.gsub(rec.a or '', '{"number":', '')) + 1
       local attempt = '{"number":' .. number .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. text(now - idle) ..
         ',"finished":' .. text(now) .. ',"outcome":"lost","error":{"kind":"worker_lost","message":"the worker stopped renewing its lease"}}'
       rec.a = (rec.a and rec.a ~= '') and rec.a .. ',' .. attempt or attempt

@@ -6,6 +6,7 @@
 --       the ids are all running jobs of the queue whose cancellation was asked.
 --#include common
 local p = KEYS[1]
+despite_full_memory(p)
 local held = redis.call('ZSCORE', p .. ':workers', ARGV[1])
 redis.call('ZADD', p .. ':workers', text(clock() + tonumber(ARGV[2])), ARGV[1])
 local reply = {held and 1 or 0}

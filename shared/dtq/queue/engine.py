@@ -24,6 +24,9 @@ __all__ = ["MAX_CRASHES", "SUBMIT_CHUNK", "Batch", "FireTick", "Fired", "Queue",
 MAX_CRASHES = 3
 """A job that was running when its worker died so many times has failed: it is probably what kills them."""
 
+HISTORY = 20
+"""Past attempts that a replayed job takes along."""
+
 AT_ONCE = 32
 """Calls under way at once for one question about many queues: each takes a connection."""
 
@@ -282,7 +285,7 @@ class Queue:
             raise IllegalTransition(f"the job is {view.state}; only failed and cancelled jobs can be retried", view.state)
         if job.state not in (State.FAILED, State.CANCELLED):
             raise IllegalTransition(f"the job has {job.state}; only failed and cancelled jobs can be retried", job.state)
-        history = b",".join(msgspec.json.encode(attempt) for attempt in job.attempts)
+        history = b",".join(msgspec.json.encode(attempt) for attempt in job.attempts[-HISTORY:])
         options = options_json(job.timeout, job.max_retries, job.schedule)
         args = (PRIORITIES[job.priority], job.type, bytes(job.payload), options, job.submitted, job.replays, history)
         state = await self._run("replay", parts.queue, job_id, *args)
@@ -357,9 +360,14 @@ class Queue:
 
     # ------------------------------------------------------------------ duties any process may do
 
-    async def reclaim(self, queue: str, *, audit: bool = False, limit: int = 500) -> Reclaimed:
-        """Requeue jobs of workers whose lease ran out. ``audit`` also finds damage from outside and trims dead letters."""
-        reply = await self._run("reclaim", queue, limit, MAX_CRASHES, *self._ttls, int(audit))
+    async def reclaim(self, queue: str, *, audit: bool = False, limit: int = 500, gap_s: float = 0.0) -> Reclaimed:
+        """Requeue jobs of workers whose lease ran out. ``audit`` also finds damage from outside and trims dead letters.
+
+        ``gap_s``: when nobody has called this for longer, in seconds, the server may have stood still, and live workers
+        get half a lease to renew before anyone is taken for dead; 0 takes at once.
+        """
+        grace_ms = int(self.settings.leaseseconds * 500)
+        reply = await self._run("reclaim", queue, limit, MAX_CRASHES, *self._ttls, int(audit), int(gap_s * 1000), grace_ms)
         return Reclaimed(*reply)
 
     async def promote(self, queue: str, limit: int = 1000) -> tuple[int, int | None]:
@@ -413,7 +421,7 @@ class Queue:
         options = options_json(job.timeout, job.max_retries, tick.name)
         args = (tick.uid, tick.minute_ms, tick.policy, job_id, PRIORITIES[job.priority], job.type, job.payload, options, *self._ttls)
         reply = await self._run("fire", job.queue, *args)
-        return Fired(reply[0].decode(), reply[1].decode() or None, [run.decode() for run in reply[2:]])
+        return Fired(reply[0].decode(), reply[1].decode() or None, [run.decode() for run in reply[2]])
 
     async def runs(self, queue: str, uid: str, forget: Sequence[str] = ()) -> list[Run]:
         """The runs of a schedule not forgotten yet, after forgetting the given ids."""
