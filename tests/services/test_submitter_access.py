@@ -95,13 +95,28 @@ def test_a_change_that_cannot_be_used_leaves_the_keys_and_a_later_one_counts(tmp
     clock = Clock()
     old = write(tmp_path / "keys", "read")[0]
     keys = KeyFile(tmp_path / "keys", clock)
-    for break_it in (lambda: (tmp_path / "keys").write_text("nonsense"), (tmp_path / "keys").unlink):
-        break_it()
-        clock.now += 2
-        assert keys.find(old) is not None
+    (tmp_path / "keys").write_text("nonsense")
+    clock.now += 2
+    assert keys.find(old) is not None
+    (tmp_path / "keys").write_bytes(b"\xff")
+    clock.now += 2
+    assert keys.find(old) is not None
     new = write(tmp_path / "keys", "admin")[0]
     clock.now += 2
     assert keys.find(new) is not None
+
+
+@pytest.mark.parametrize("text", [None, "", "# nobody any more\n"], ids=["deleted", "empty", "comment"])
+def test_withdrawing_the_last_key_withdraws_it(tmp_path: Path, text: str | None) -> None:
+    path, clock = tmp_path / "keys", Clock()
+    old = write(path, "admin")[0]
+    keys = KeyFile(path, clock)
+    path.unlink() if text is None else path.write_text(text)
+    clock.now += 2
+    assert keys.find(old) is None
+    new = write(path, "admin")[0]
+    clock.now += 2
+    assert (keys.find(old), keys.find(new) is not None) == (None, True)
 
 
 @pytest.mark.parametrize("text", [None, "", "nonsense\n"])
