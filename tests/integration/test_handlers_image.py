@@ -6,7 +6,6 @@ import base64
 import contextlib
 import io
 import struct
-import time
 import zlib
 from pathlib import Path
 from typing import Any, cast
@@ -248,11 +247,9 @@ def png_header(width: int, height: int, body: bytes = b"") -> bytes:
 
 @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (2**31 - 1, 2**31 - 1), (1, 2**31 - 1)])
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(settings: Settings, width: int, height: int) -> None:
-    start = time.perf_counter()
     message = failure(settings, png_header(width, height))
     assert f"{width} x {height}" in message
     assert "IMAGEMAXPIXELS" in message
-    assert time.perf_counter() - start < 1
 
 
 @pytest.mark.parametrize("chosen", ["JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP"])

@@ -98,7 +98,7 @@ async def test_a_paused_queue_is_left_alone_until_it_is_resumed(bench: Bench) ->
     began = time.monotonic()
     await bench.queue.resume("default")
     await bench.ended(waiting)
-    assert time.monotonic() - began < 0.5
+    assert time.monotonic() - began < 3  # woken, not found by the next look around
 
 
 async def test_a_running_job_goes_on_when_its_queue_is_paused(bench: Bench) -> None:
