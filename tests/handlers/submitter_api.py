@@ -56,7 +56,7 @@ async def running(redis_url: str, dsn: str, folder: Path, **settings: Any) -> As
     app = create_app(given, queue, store, ScheduleStore(queue.client), load_registry(["dtq.jobs"], entry_points=False), blobs)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     try:
-        async with httpx.AsyncClient(transport=transport, base_url="http://dtq") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost:8080") as http:
             yield Running(app, http, queue, store, blobs, given)
     finally:
         await store.close()

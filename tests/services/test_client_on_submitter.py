@@ -32,7 +32,7 @@ async def dtq(redis_url: str, store: Store, tmp_path: Path) -> AsyncIterator[Asy
     queue = await Queue.connect(settings)
     blobs = BlobStore.from_url(f"file://{tmp_path}")
     app = create_app(settings, queue, store, ScheduleStore(queue.client), registry, blobs)
-    async with AsyncClient("http://dtq", transport=httpx.ASGITransport(app)) as client:
+    async with AsyncClient("http://localhost", transport=httpx.ASGITransport(app)) as client:
         yield client
     await queue.close()
 

@@ -65,5 +65,5 @@ def test_it_serves_and_stops_on_sigterm_without_waiting_for_long_polls(process: 
 def test_a_large_body_is_refused_before_it_is_sent(process: tuple[subprocess.Popen[bytes], str]) -> None:
     host, _, port = process[1].removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as sock:
-        sock.sendall(b"POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 11534336\r\n\r\n{")
+        sock.sendall(b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11534336\r\n\r\n{")
         assert sock.recv(4096).startswith(b"HTTP/1.1 413")

@@ -25,6 +25,7 @@ from dtq_submitter.jobs import jobs_router
 from dtq_submitter.keyfile import KeyFile
 from dtq_submitter.metrics import Metrics
 from dtq_submitter.openapi import openapi_builder
+from dtq_submitter.origin import only_local
 from dtq_submitter.problems import MEDIA_TYPE, Problem, ProblemError, problem_of
 from dtq_submitter.queues import queues_router
 from dtq_submitter.schedules import schedules_router
@@ -67,7 +68,7 @@ def create_app(settings: Settings, queue: Queue, store: Store, schedules: Schedu
         "/submit": SubmitOne(requests, queue, limit, metrics),
         "/submit/batch": SubmitBatch(requests, queue, limit, metrics),
     }
-    app.front = Front(super(Api, app).__call__, hot, keys, metrics)
+    app.front = Front(super(Api, app).__call__, hot, keys, metrics, local=only_local(settings))
     return app
 
 

@@ -1,4 +1,4 @@
-"""What every request passes first, in plain ASGI: its key, the hot paths, counting, and the last resort for errors."""
+"""What every request passes first, in plain ASGI: its origin and key, the hot paths, counting, and the last resort for errors."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dtq_submitter.access import check, presented_key, role_for
 from dtq_submitter.body import Disconnected
 from dtq_submitter.keyfile import KeyFile
 from dtq_submitter.metrics import Metrics
+from dtq_submitter.origin import foreign_host, foreign_page
 from dtq_submitter.problems import MEDIA_TYPE, Problem, problem_of
 from dtq_submitter.submit import Answer
 
@@ -38,12 +39,15 @@ async def _send(send: Send, status: int, body: bytes, kind: bytes, extra: list[t
 class Front:
     """Answers the hot paths itself and hands everything else on."""
 
-    def __init__(self, app: ASGIApp, hot: Mapping[str, HotEndpoint], keys: KeyFile | None, metrics: Metrics) -> None:
-        """``hot``: endpoints of POST by path. ``keys`` None: no key is needed."""
+    def __init__(
+        self, app: ASGIApp, hot: Mapping[str, HotEndpoint], keys: KeyFile | None, metrics: Metrics, *, local: bool = False
+    ) -> None:
+        """``hot``: endpoints of POST by path. ``keys`` None: no key is needed. ``local``: Host must be this machine."""
         self._app = app
         self._hot = dict(hot)
         self._keys = keys
         self._metrics = metrics
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the app's lifespan."""
@@ -54,7 +58,7 @@ class Front:
             await self._app(scope, receive, send)
             return
         method, path = scope["method"], scope["path"]
-        if self._keys is not None and (refused := self._refused(self._keys, scope)):
+        if refused := self._refused(scope):
             self._metrics.answered(_known(method), "refused", refused.status)
             await send_problem(refused, path, send)
             return
@@ -67,12 +71,15 @@ class Front:
             self._metrics.answered(_known(method), path, 405)
             await send_problem(Problem(405, "wrong-method", f"{path} takes POST", headers={"Allow": "POST"}), path, send)
 
-    def _refused(self, keys: KeyFile, scope: Scope) -> Problem | None:
-        role = role_for(scope["method"], scope["path"])
-        if role is None:
+    def _refused(self, scope: Scope) -> Problem | None:
+        headers = scope["headers"]
+        if (refused := foreign_page(scope["method"], headers)) or (self._local and (refused := foreign_host(headers))):
+            return refused
+        role = None if self._keys is None else role_for(scope["method"], scope["path"])
+        if self._keys is None or role is None:
             return None
-        presented = presented_key(scope["headers"])
-        return check(keys.find(presented) if presented else None, bool(presented), role)
+        presented = presented_key(headers)
+        return check(self._keys.find(presented) if presented else None, bool(presented), role)
 
     async def _serve(self, endpoint: HotEndpoint, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]

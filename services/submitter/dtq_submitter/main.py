@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import signal
 import socket
 import sys
@@ -21,6 +20,7 @@ from dtq.registry import Registry, load_registry
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
 from dtq_submitter.app import Api, create_app
+from dtq_submitter.origin import is_loopback
 
 __all__ = ["check_exposure", "main"]
 
@@ -55,12 +55,7 @@ def check_exposure(settings: Settings) -> None:
     """
     if settings.apikeysfile or settings.allowanonymous:
         return
-    host = parse_addr(settings.apiaddr)[0]
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback:
+    if not is_loopback(parse_addr(settings.apiaddr)[0]):
         raise ConfigError(
             f"APIADDR={settings.apiaddr!r} can be reached from other machines: set APIKEYSFILE (see `dtq apikey`), or ALLOWANONYMOUS=true"
         )
