@@ -41,7 +41,8 @@ def percentile(values: list[float], share: float) -> float:
 async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> str:
     """POST one job on a kept connection; the id."""
     body = json.dumps({"type": "stamp", "payload": {"sent": time.monotonic()}}).encode()
-    writer.write(b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+    head = b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    writer.write(head % len(body) + body)
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
     return str(json.loads(await reader.readexactly(length))["id"])
