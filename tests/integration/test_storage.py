@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
-from dtq.errors import InvalidJobId
+from dtq.errors import InvalidJobId, InvalidRequest
 from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.storage import JobFilter, Store
 from dtq.storage.times import DAY_MS
@@ -205,3 +205,9 @@ async def test_each_filter_restricts_the_list(store: Store) -> None:
     assert later.id not in await ids(until_ms=MS + 10)
     assert await ids(since_ms=MS, until_ms=MS) == set()
     assert len(await ids(since_ms=-(10**15), until_ms=10**18)) == 5
+
+
+@pytest.mark.parametrize(("wanted", "after"), [(JobFilter(type="a\0b"), None), (JobFilter(), (1, "a\0b"))])
+async def test_a_value_that_no_row_can_have_is_the_callers_fault(store: Store, wanted: JobFilter, after: tuple[int, str] | None) -> None:
+    with pytest.raises(InvalidRequest):
+        await store.list(wanted, after)

@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 from submitter_api import EMAIL, NOWHERE, Running, fields, running
 
+from dtq.queue.live import _encode, _Place
+from dtq_submitter.listing import _Cursor, encode_cursor
+
 
 @pytest.fixture
 async def api(redis_url: str, tmp_path: Path) -> AsyncIterator[Running]:
@@ -204,6 +207,28 @@ async def test_malformed_names_are_422(api: Running, path: str) -> None:
 async def test_a_wrong_filter_is_named(api: Running, query: str, field: str) -> None:
     answer = await api.http.get(f"/jobs?{query}")
     assert (answer.status_code, fields(answer)) == (422, [field])
+
+
+@pytest.mark.parametrize("position", ["18446744073709551616-0", "1-99999999999999999999", "0-0", "00-0", "-1-0"])
+async def test_a_place_in_a_stream_that_redis_cannot_have_is_no_cursor(api: Running, position: str) -> None:
+    await api.post(EMAIL)
+    cursor = encode_cursor(_Cursor(1, live=_encode(_Place("default", "n", position))))
+    answer = await api.http.get("/jobs", params={"state": "queued", "cursor": cursor})
+    assert (answer.status_code, fields(answer)) == (422, ["cursor"])
+
+
+async def test_the_ends_of_a_stream_are_places(api: Running) -> None:
+    await api.post(EMAIL)
+    for position in ("0-1", "9999999999999999999-9999999999999999999"):
+        cursor = encode_cursor(_Cursor(1, live=_encode(_Place("default", "n", position))))
+        assert (await api.http.get("/jobs", params={"state": "queued", "cursor": cursor})).status_code == 200
+
+
+@pytest.mark.parametrize("query", [{"type": "a\0b"}, {"cursor": encode_cursor(_Cursor(1, submitted=1, id="a\0b"))}])
+async def test_a_nul_is_422(redis_url: str, pg_dsn: str, tmp_path: Path, query: dict[str, str]) -> None:
+    async with running(redis_url, pg_dsn, tmp_path) as api:
+        answer = await api.http.get("/jobs", params=query)
+        assert (answer.status_code, fields(answer)) == (422, list(query))
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "nan", "soon"])

@@ -132,7 +132,7 @@ def jobs_router(services: Services) -> APIRouter:
         _known_only(request)
         wanted = Wanted(
             _states(state),
-            type,
+            _type(type),
             None if queue is None else check_queue(queue),
             _instant("since", since),
             _instant("until", until),
@@ -217,6 +217,12 @@ def _states(given: list[str] | None) -> frozenset[State] | None:
         known = ", ".join(State)
         raise InvalidRequest(f"unknown state {bad[0][:100]!r}", [("state", f"unknown state {bad[0][:100]!r}; known are {known}")])
     return frozenset(State(name) for name in names) or None
+
+
+def _type(name: str | None) -> str | None:
+    if name is not None and "\0" in name:  # no type has one, and PostgreSQL takes none
+        raise InvalidRequest("type: NUL is not allowed", [("type", "NUL is not allowed")])
+    return name
 
 
 def _instant(name: str, text: str | None) -> int | None:

@@ -72,7 +72,7 @@ def decode_cursor(text: str) -> _Cursor:
     """
     try:
         cursor = _decoder.decode(base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True))
-        legal = cursor.version == VERSION and (cursor.submitted is None) == (cursor.id is None)
+        legal = cursor.version == VERSION and (cursor.submitted is None) == (cursor.id is None) and "\0" not in (cursor.id or "")
     except (ValueError, binascii.Error, msgspec.DecodeError):
         legal = False
     if not legal:

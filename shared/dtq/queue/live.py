@@ -51,7 +51,8 @@ class LiveFilter(msgspec.Struct, frozen=True):
         return found + (streams if self.states & {State.QUEUED, State.RUNNING} else [])
 
 
-_POSITION = re.compile(r"|\d{1,20}-\d{1,20}", re.ASCII)
+# 19 digits fit into the 64 bits that Redis takes; before 0-0 there is nothing, and Redis refuses to look.
+_POSITION = re.compile(r"|(?!0+-0+$)\d{1,19}-\d{1,19}", re.ASCII)
 _DELAYED_POSITION = re.compile(r"|-?\d{1,20}:.+", re.ASCII | re.DOTALL)
 
 

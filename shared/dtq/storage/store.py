@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import psycopg
+
+from dtq.errors import InvalidRequest
 from dtq.ids import parse_id
 from dtq.job import TerminalJob
 from dtq.storage.filters import JobFilter, conditions
@@ -64,6 +67,9 @@ class Store:
         """Up to ``limit`` finished jobs, newest first.
 
         ``after`` is ``(submitted, id)`` of the last row of the page before, None for the first page.
+
+        Raises:
+            InvalidRequest: a value is none that a row can have, such as a NUL in ``type``.
         """
         where = conditions(wanted, after)
         return [] if where is None else await self._select(*where, limit)
@@ -78,6 +84,9 @@ class Store:
     async def _select(self, where: str, params: dict[str, object], limit: int) -> _Jobs:
         # Never prepared: a plan for any value would not use the partial index, nor leave out partitions when planned.
         query = statement_for("select", conditions=where)
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(query, {**params, "limit": limit}, prepare=False)
-            return [to_job(row) for row in await cursor.fetchall()]
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(query, {**params, "limit": limit}, prepare=False)
+                return [to_job(row) for row in await cursor.fetchall()]
+        except psycopg.DataError as error:
+            raise InvalidRequest(f"PostgreSQL has no such value: {error}") from error
