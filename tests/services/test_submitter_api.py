@@ -11,9 +11,10 @@ import msgspec
 import pytest
 from submitter_api import EMAIL, NOWHERE, Running, running
 
-from dtq.job import JobError, State, TerminalJob
+from dtq.job import JobError, NewJob, State, TerminalJob
 from dtq.queue.claims import Claims, Finish
 from dtq.storage import Store
+from dtq_submitter.views import rfc3339_ms
 
 
 @pytest.fixture
@@ -327,3 +328,9 @@ async def test_the_openapi_document_is_valid_and_has_every_type(alone: Running) 
     for operations in document["paths"].values():
         for operation in operations.values():
             assert operation["summary"]
+
+
+async def test_an_instant_beyond_the_calendar_is_its_last(alone: Running) -> None:
+    far = (await alone.queue.submit([NewJob("email", b"{}", delay_ms=2**50)]))[0].id
+    assert (await alone.http.get(f"/jobs/{far}")).json()["run_at"] == "9999-12-31T23:59:59.999Z"
+    assert (rfc3339_ms(-(2**63)), rfc3339_ms(2**63)) == ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z")

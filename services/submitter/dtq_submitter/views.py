@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -14,11 +14,16 @@ from dtq.schedule.entry import Entry, History
 __all__ = ["job_document", "queue_document", "rfc3339_ms", "schedule_document"]
 
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FIRST_MS = -62_135_596_800_000
+_LAST_MS = 253_402_300_799_999
+
+
 def rfc3339_ms(ms: int | None) -> str | None:
-    """An instant in UTC with milliseconds."""
+    """An instant in UTC with milliseconds. Beyond the years 1 to 9999, which RFC 3339 ends with, it is the nearest within."""
     if ms is None:
         return None
-    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return (_EPOCH + timedelta(milliseconds=min(max(ms, _FIRST_MS), _LAST_MS))).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def job_document(job: JobView) -> dict[str, Any]:
