@@ -25,10 +25,21 @@ from pydantic import ValidationError as PydanticError
 from dtq.config import QUEUE_NAME
 from dtq.errors import InvalidRequest, UnknownType
 from dtq.job import NewJob
-from dtq.refusals import MalformedJson, refusal
+from dtq.refusals import MalformedJson, describe, refusal
 from dtq.registry import JobType
 
-__all__ = ["MAX_BATCH", "MAX_DELAY", "MAX_TIMEOUT", "JobRequest", "MalformedJson", "Requests", "parse_instant", "request_digest"]
+__all__ = [
+    "MAX_BATCH",
+    "MAX_DELAY",
+    "MAX_TIMEOUT",
+    "JobRequest",
+    "MalformedJson",
+    "Requests",
+    "delays_of",
+    "parse_instant",
+    "parse_options",
+    "request_digest",
+]
 
 MAX_DELAY = 10 * 366 * 86_400
 """How far ahead a job may be put off, in seconds: ten years, by ``delay`` and ``run_at`` alike."""
@@ -176,7 +187,7 @@ class Requests:
             payload = msgspec.json.format(payload, indent=-1)
         if request.delay is None and request.run_at is None and key is None:
             return NewJob(request.type, payload, request.queue, request.priority, 0, None, timeout, retries)
-        delay_ms, run_at_ms = _when(request)
+        delay_ms, run_at_ms = delays_of(request)
         job = NewJob(request.type, payload, request.queue, request.priority, delay_ms, run_at_ms, timeout, retries, key)
         return job if key is None else msgspec.structs.replace(job, digest=request_digest(job))
 
@@ -222,8 +233,25 @@ def _one_key(field: str | None, header: str) -> str:
     return header
 
 
-def _when(request: JobRequest) -> tuple[int, int | None]:
-    """``delay_ms`` and ``run_at_ms`` of a request."""
+def parse_options(**options: object) -> JobRequest:
+    """Everything but type and payload, of a caller that has no JSON.
+
+    Raises:
+        InvalidRequest: a value that a submission may not have; ``errors`` names every one.
+    """
+    try:
+        return JobRequest.model_validate(options)
+    except PydanticError as error:
+        errors = [(str(item["loc"][0]), describe(item, [])) for item in error.errors(include_url=False)]
+        raise InvalidRequest("; ".join(f"{name}: {message}" for name, message in errors), errors) from None
+
+
+def delays_of(request: JobRequest) -> tuple[int, int | None]:
+    """``delay_ms`` and ``run_at_ms`` of a request.
+
+    Raises:
+        InvalidRequest: it has both, or ``run_at`` is too far ahead.
+    """
     if request.run_at is None:
         return math.ceil((request.delay or 0) * 1000), None
     if request.delay is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import BaseModel, ConfigDict
@@ -38,7 +38,8 @@ def test_one_job(dtq: QueueClient) -> None:
 
 def test_delayed_job(dtq: QueueClient) -> None:
     assert dtq.submit(Job("noop", {}, delay=60)).state is State.SCHEDULED
-    assert dtq.submit(Job("noop", {}, run_at=datetime(2100, 1, 1, tzinfo=UTC))).run_at == 4_102_444_800_000
+    due = datetime.now(UTC).replace(microsecond=0) + timedelta(days=365)
+    assert dtq.submit(Job("noop", {}, run_at=due)).run_at == due.timestamp() * 1000
 
 
 async def test_many_jobs_keep_their_order(redis_url: str) -> None:
@@ -49,6 +50,15 @@ async def test_many_jobs_keep_their_order(redis_url: str) -> None:
         assert receipts[7].id == receipts.ids[7]
         assert (await dtq.queue()).ready == 2300
     assert await payloads(redis_url, 3000) == [b"%d" % n for n in range(2300)]
+
+
+def test_a_source_may_call_the_client(dtq: QueueClient) -> None:
+    def source() -> Iterator[Job]:
+        for n in range(1200):
+            yield Job("noop", {"after": dtq.queue().ready if n % 400 == 0 else None})
+
+    assert len(dtq.submit_many(source())) == 1200
+    assert dtq.queue().ready == 1200
 
 
 def test_no_jobs(dtq: QueueClient) -> None:
@@ -85,13 +95,28 @@ def test_failing_source_leaves_nothing_under_way(dtq: QueueClient) -> None:
         Job("noop", {}, queue="Not A Queue"),
         Job("noop", {}, priority="urgent"),
         Job("noop", {}, delay=1, run_at=datetime(2100, 1, 1, tzinfo=UTC)),
-        Job("noop", {}, run_at=datetime(2100, 1, 1)),
+        Job("noop", {}, run_at=datetime.now()),
+        Job("noop", {}, run_at=datetime(9999, 12, 31, tzinfo=UTC)),
+        Job("noop", {}, delay=-1),
+        Job("noop", {}, delay=1e12),
+        Job("noop", {}, delay=float("nan")),
+        Job("noop", {}, delay=float("inf")),
+        Job("noop", {}, timeout=0),
+        Job("noop", {}, timeout=86_401),
+        Job("noop", {}, timeout=float("nan")),
+        Job("noop", {}, max_retries=-1),
+        Job("noop", {}, max_retries=101),
+        Job("noop", {}, idempotency_key=""),
+        Job("noop", {}, idempotency_key="a\nb"),
+        Job("noop", {}, idempotency_key="x" * 256),
+        Job("noop", {}, queue="x" * 64, delay=1),
     ],
 )
 def test_illegal_jobs_are_refused(dtq: QueueClient, job: Job) -> None:
     with pytest.raises(InvalidRequest):
         dtq.submit(job)
-    assert dtq.queue().ready == 0
+    stats = dtq.queue()
+    assert stats.ready + stats.delayed == 0
 
 
 def test_cancel_retry_wait(dtq: QueueClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
+from concurrent.futures import Future, wait
 from itertools import islice
 from typing import Any, Self, TypeVar, overload
 
@@ -12,8 +13,8 @@ import uvloop
 
 from dtq.client.calls import batch_body
 from dtq.client.spec import Job, body_of, new_job
-from dtq.config import QUEUE_NAME, Settings
-from dtq.errors import InvalidRequest, NotFound
+from dtq.config import Settings
+from dtq.errors import NotFound
 from dtq.job import JobView, NewJob, State
 from dtq.queue import Queue, QueueStats, Submitted
 from dtq.queue.engine import Batch
@@ -74,7 +75,6 @@ class AsyncQueueClient:
         self._settings = (settings or Settings()).model_copy(update={"redisaddr": url})
         self._requests = None if registry is None else Requests(registry.types)
         self._queue: Queue | None = None
-        self._names: set[str] = set()
 
     async def __aenter__(self) -> Self:
         return self
@@ -96,12 +96,7 @@ class AsyncQueueClient:
     def _new_jobs(self, jobs: list[Job]) -> list[NewJob]:
         if self._requests is not None:
             return self._requests.parse_batch(batch_body([body_of(job) for job in jobs]))
-        made = [new_job(job) for job in jobs]
-        for name in {job.queue for job in made} - self._names:
-            if not QUEUE_NAME.fullmatch(name):
-                raise InvalidRequest(f"{name!r} is not a queue name", [("queue", "use a-z, 0-9, '.', '_' and '-', up to 63 characters")])
-            self._names.add(name)
-        return made
+        return [new_job(job) for job in jobs]
 
     async def submit(self, job: Job) -> Submitted:
         """Submit one job. Raises InvalidRequest, IdempotencyConflict, QueueFull."""
@@ -193,7 +188,22 @@ class QueueClient:
 
     def submit_many(self, jobs: Iterable[Job]) -> Receipts:
         """See :meth:`AsyncQueueClient.submit_many`."""
-        return self._run(self._client.submit_many(jobs))
+        queue = self._run(self._client._connected())
+        source, receipts = iter(jobs), Receipts()
+        under_way: tuple[Batch, Future[list[Any]]] | None = None
+        try:
+            # Here and not on the loop's thread: the source may be slow, or call this client itself.
+            while chunk := list(islice(source, CHUNK)):
+                batch = queue.batch(self._client._new_jobs(chunk))
+                if under_way is not None:
+                    receipts._add(under_way[0], under_way[1].result())
+                under_way = batch, asyncio.run_coroutine_threadsafe(queue.send(batch), self._loop)
+        finally:
+            if under_way is not None:  # whatever went wrong with its successor: it is seen to its end
+                wait([under_way[1]])
+        if under_way is not None:
+            receipts._add(under_way[0], under_way[1].result())
+        return receipts
 
     def get(self, job_id: str) -> JobView:
         """See :meth:`AsyncQueueClient.get`."""

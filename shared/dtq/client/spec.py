@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import msgspec
 
+from dtq.config import QUEUE_NAME
 from dtq.errors import InvalidRequest
 from dtq.job import PRIORITIES, NewJob
-from dtq.requests import request_digest
+from dtq.requests import delays_of, parse_options, request_digest
 
 __all__ = ["Job", "body_of", "new_job"]
 
 _encode = msgspec.json.encode
+_NO_OPTIONS = (None, None, None, None, None)
 
 
 class Job(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -52,22 +54,24 @@ def new_job(job: Job) -> NewJob:
     """The job as the queue takes it, its payload unchecked against any model.
 
     Raises:
-        InvalidRequest: the payload cannot be written as JSON, or a field has no legal value.
+        InvalidRequest: the payload cannot be written as JSON, or a field has a value that the submitter would refuse too.
     """
     try:
         payload = _encode(job.payload)
     except (TypeError, ValueError, msgspec.MsgspecError) as error:
         raise InvalidRequest(f"the payload is not JSON: {error}", [("payload", str(error))]) from error
-    if job.priority not in PRIORITIES:
-        raise InvalidRequest(f"priority {job.priority!r} is not high, normal or low", [("priority", "use high, normal or low")])
-    if job.delay is None and job.run_at is None and job.idempotency_key is None:
-        return NewJob(job.type, payload, job.queue, job.priority, 0, None, job.timeout, job.max_retries)
-    if job.delay is not None and job.run_at is not None:
-        raise InvalidRequest("delay and run_at exclude each other", [("run_at", "not together with delay; give one of them")])
-    if job.run_at is not None and job.run_at.tzinfo is None:
-        raise InvalidRequest("run_at has no time zone", [("run_at", "give a datetime with tzinfo")])
-    delay_ms = math.ceil((job.delay or 0) * 1000)
-    run_at_ms = None if job.run_at is None else max(0, math.ceil(job.run_at.timestamp() * 1000))
-    key = job.idempotency_key
-    made = NewJob(job.type, payload, job.queue, job.priority, delay_ms, run_at_ms, job.timeout, job.max_retries, key)
+    options = (job.delay, job.run_at, job.timeout, job.max_retries, job.idempotency_key)
+    if options == _NO_OPTIONS and job.priority in PRIORITIES and _is_queue(job.queue):
+        return NewJob(job.type, payload, job.queue, job.priority)
+    delay, run_at, timeout, retries, key = options
+    request = parse_options(
+        queue=job.queue, priority=job.priority, delay=delay, run_at=run_at, timeout=timeout, max_retries=retries, idempotency_key=key
+    )
+    delay_ms, run_at_ms = delays_of(request)
+    made = NewJob(job.type, payload, job.queue, job.priority, delay_ms, run_at_ms, request.timeout, request.max_retries, key)
     return made if key is None else msgspec.structs.replace(made, digest=request_digest(made))
+
+
+@lru_cache(1024)
+def _is_queue(name: str) -> bool:
+    return QUEUE_NAME.fullmatch(name) is not None
