@@ -9,7 +9,7 @@ import msgspec
 import psycopg
 import pytest
 
-from dtq.errors import InvalidJobId, InvalidRequest
+from dtq.errors import InvalidJobId, InvalidRequest, StoreUnavailable
 from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.storage import JobFilter, Store
 from dtq.storage.times import DAY_MS
@@ -211,3 +211,20 @@ async def test_each_filter_restricts_the_list(store: Store) -> None:
 async def test_a_value_that_no_row_can_have_is_the_callers_fault(store: Store, wanted: JobFilter, after: tuple[int, str] | None) -> None:
     with pytest.raises(InvalidRequest):
         await store.list(wanted, after)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        ("DROP TABLE dtq.jobs CASCADE", r'^PostgreSQL refuses: relation "dtq.jobs" does not exist; run `dtq migrate`$'),
+        ("ALTER DATABASE {db} SET role = pg_monitor", "^PostgreSQL refuses: permission denied for schema dtq$"),
+    ],
+)
+async def test_a_server_that_refuses_is_not_told_to_be_away(pg_dsn: str, break_it: str, message: str) -> None:
+    with psycopg.connect(pg_dsn, autocommit=True) as admin:
+        admin.execute(break_it.format(db=f'"{admin.info.dbname}"').encode())
+    store = Store(pg_dsn)
+    await store.open()
+    with pytest.raises(StoreUnavailable, match=message):
+        await store.ping()
+    await store.close()

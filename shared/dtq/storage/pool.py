@@ -20,6 +20,10 @@ Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 DATA_FAULTS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 """What PostgreSQL raises because of the values it was given: trying again cannot help."""
 
+_GONE = ("08", "57")
+"""Classes of SQLSTATE that tell of a broken connection, and of a server that stops or starts."""
+_NO_SCHEMA = (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.UndefinedColumn)
+
 WAIT_SECONDS = 2.5
 """How long a call waits for a connection."""
 CALL_SECONDS = 60.0
@@ -69,7 +73,7 @@ class Pool:
         """A connection in autocommit mode, for at most ``seconds``.
 
         Raises:
-            StoreUnavailable: there is none within 2.5 s, or it broke, or time is up.
+            StoreUnavailable: there is none within 2.5 s, or it broke, or time is up; or the server refuses, and says why.
         """
         try:
             async with asyncio.timeout(seconds), self._pool.connection() as connection:
@@ -77,11 +81,20 @@ class Pool:
         except DATA_FAULTS:
             raise
         except (psycopg.Error, TimeoutError, OSError) as error:
-            raise StoreUnavailable(f"PostgreSQL does not answer: {_first_line(error)}") from error
+            raise StoreUnavailable(_reason(error)) from error
 
 
 async def _configure(connection: Connection) -> None:
     connection.adapters.register_dumper(Utf8, Utf8Dumper)
+
+
+def _reason(error: BaseException) -> str:
+    """What is the matter, in words: nobody should look for a network fault where a table or a right is missing."""
+    state = error.sqlstate if isinstance(error, psycopg.Error) else None
+    if state is None or state[:2] in _GONE:
+        return f"PostgreSQL does not answer: {_first_line(error)}"
+    hint = "; run `dtq migrate`" if isinstance(error, _NO_SCHEMA) else ""
+    return f"PostgreSQL refuses: {_first_line(error)}{hint}"
 
 
 def _first_line(error: BaseException) -> str:
