@@ -65,6 +65,7 @@ def test_the_template_makes_a_job() -> None:
         ({"jobTemplate": {}}, "jobTemplate.type", "is required"),
         ({"jobTemplate": {**TEMPLATE, "queue": "No/queue"}}, "jobTemplate.queue", "must be 1 to 63"),
         ({"jobTemplate": {**TEMPLATE, "priority": "urgent"}}, "jobTemplate.priority", "'high', 'normal' or 'low'"),
+        ({"jobTemplate": {**TEMPLATE, "timeoutSeconds": 86_401}}, "jobTemplate.timeoutSeconds", "less than or equal to 86400"),
         ({"jobTemplate": {**TEMPLATE, "timeoutSeconds": 0}}, "jobTemplate.timeoutSeconds", "greater than or equal to 1"),
         ({"jobTemplate": {**TEMPLATE, "maxRetries": 101}}, "jobTemplate.maxRetries", "less than or equal to 100"),
         ({"jobTemplate": {**TEMPLATE, "payload": []}}, "jobTemplate.payload", "dictionary"),

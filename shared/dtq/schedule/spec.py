@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dtq.config import QUEUE_NAME
 from dtq.errors import InvalidSchedule
 from dtq.job import NewJob
+from dtq.requests import MAX_TIMEOUT
 from dtq.schedule.cron import parse_line
 from dtq.schedule.zones import UTC_ZONE, load_zone
 
@@ -19,7 +20,6 @@ __all__ = ["JobTemplate", "Policy", "ScheduleSpec", "check_name", "parse_spec"]
 Policy = Literal["Allow", "Forbid", "Replace"]
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
-_INT32 = 2**31 - 1
 
 
 def check_name(name: str) -> str:
@@ -84,7 +84,7 @@ class JobTemplate(_Model):
     payload: dict[str, Any] = Field(default_factory=dict)
     queue: Annotated[str, AfterValidator(_check_queue)] = "default"
     priority: Literal["high", "normal", "low"] = "normal"
-    timeoutSeconds: int | None = Field(None, ge=1, le=_INT32)  # noqa: N815 - the resource's name
+    timeoutSeconds: int | None = Field(None, ge=1, le=MAX_TIMEOUT)  # noqa: N815 - the resource's name
     maxRetries: int | None = Field(None, ge=0, le=100)  # noqa: N815
 
     def job(self) -> NewJob:
