@@ -137,7 +137,7 @@ async def test_redis_away_is_503_quickly_and_never_202(tmp_path: Path) -> None:
 
 async def test_postgres_away_does_not_take_submit_out_of_service(alone: Running) -> None:
     ready = await alone.http.get("/readyz")
-    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert (ready.status_code, ready.json()) == (200, {"status": "degraded", "checks": {"redis": "ok", "postgresql": "away"}})
     assert (await alone.post(EMAIL)).status_code == 202
 
 
@@ -334,3 +334,24 @@ async def test_an_instant_beyond_the_calendar_is_its_last(alone: Running) -> Non
     far = (await alone.queue.submit([NewJob("email", b"{}", delay_ms=2**50)]))[0].id
     assert (await alone.http.get(f"/jobs/{far}")).json()["run_at"] == "9999-12-31T23:59:59.999Z"
     assert (rfc3339_ms(-(2**63)), rfc3339_ms(2**63)) == ("0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z")
+
+
+@pytest.mark.parametrize("ended", [0, 3, 5])
+async def test_a_page_is_bounded_in_bytes_and_the_list_complete(api: Running, store: Store, ended: int) -> None:
+    payload = b'"' + b"x" * 3_000_000 + b'"'
+    jobs = {done.id for _ in range(5) for done in await api.queue.submit([NewJob("email", payload)])}
+    await store.insert([await finish(api) for _ in range(ended)])
+    seen: list[str] = []
+    cursor = None
+    while cursor is not None or not seen:
+        answer = await api.http.get("/jobs", params={"limit": 1000} | ({"cursor": cursor} if cursor else {}))
+        assert len(answer.content) < 9_000_000
+        seen += [job["id"] for job in answer.json()["jobs"]]
+        cursor = answer.json()["next_cursor"]
+    assert sorted(seen) == sorted(jobs)
+
+
+async def test_a_job_larger_than_a_page_is_a_page(alone: Running) -> None:
+    await alone.queue.submit([NewJob("email", b'"' + b"x" * 9_000_000 + b'"')] * 2)
+    answer = await alone.http.get("/jobs?state=queued")
+    assert (len(answer.json()["jobs"]), answer.json()["next_cursor"] is None) == (1, False)

@@ -25,6 +25,13 @@ VERSION = 1
 ROUNDS = 20
 """Looks at one of the two sources for one page: a filter that matches little gives short pages rather than slow ones."""
 
+MAX_BYTES = 8 * 1024 * 1024
+"""Bytes of jobs on one page: payloads and results may have megabytes each."""
+_BEFORE_FINISHED = (2**42, "~")
+"""A place before the first finished job."""
+FIRST_STEP = 50
+"""Jobs fetched before it is known how large they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -81,53 +88,102 @@ def decode_cursor(text: str) -> _Cursor:
 
 
 async def list_jobs(queue: Queue, store: Store, wanted: Wanted, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
-    """A page of at most ``limit`` jobs, and the next page's cursor or None.
+    """A page of at most ``limit`` jobs and about ``MAX_BYTES``, and the next page's cursor or None.
 
     Raises:
         InvalidCursor, QueueUnavailable, StoreUnavailable: see there.
     """
     place = decode_cursor(cursor) if cursor else _Cursor(VERSION)
-    found: list[JobView] = []
+    page = _Page(limit)
     if place.submitted is None and wanted.live:
-        found, following = await _live(queue, wanted, place.live, limit)
+        following = await _live(queue, wanted, place.live, page)
         if following is not None:
-            return found, encode_cursor(_Cursor(VERSION, live=following))
+            return page.jobs, encode_cursor(_Cursor(VERSION, live=following))
     if not wanted.finished:
-        return found, None
-    if len(found) == limit:
-        # Live jobs filled the page exactly; the finished ones start on the next, at a place before the first of them.
-        return found, encode_cursor(_Cursor(VERSION, submitted=2**42, id="~"))
-    after = None if place.submitted is None or place.id is None else (place.submitted, place.id)
-    finished, last = await _finished(queue, store, wanted, after, limit - len(found))
-    return found + finished, None if last is None else encode_cursor(_Cursor(VERSION, submitted=last[0], id=last[1]))
+        return page.jobs, None
+    if page.full:
+        last: tuple[int, str] | None = _BEFORE_FINISHED  # live jobs filled the page exactly
+    else:
+        after = None if place.submitted is None or place.id is None else (place.submitted, place.id)
+        last = await _finished(queue, store, wanted, after, page)
+    return page.jobs, None if last is None else encode_cursor(_Cursor(VERSION, submitted=last[0], id=last[1]))
 
 
-async def _live(queue: Queue, wanted: Wanted, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
+class _Page:
+    """A page as it fills, bounded in jobs and in bytes; it always takes one job."""
+
+    def __init__(self, limit: int) -> None:
+        self.jobs: list[JobView] = []
+        self._limit = limit
+        self._bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether no more jobs go onto it."""
+        return len(self.jobs) >= self._limit or self._bytes >= MAX_BYTES
+
+    @property
+    def step(self) -> int:
+        """How many jobs to fetch next: few until their size is known, then as many as should fit."""
+        left = self._limit - len(self.jobs)
+        average = self._bytes // len(self.jobs) if self.jobs else MAX_BYTES // FIRST_STEP
+        return max(1, min(left, (MAX_BYTES - self._bytes) // max(average, 1)))
+
+    def fitting(self, jobs: Sequence[JobView]) -> int:
+        """How many of these, from the first, fit."""
+        total = self._bytes
+        for count, job in enumerate(jobs):
+            total += _size(job)
+            if total > MAX_BYTES and (count or self.jobs):
+                return count
+        return len(jobs)
+
+    def add(self, jobs: Sequence[JobView]) -> None:
+        """Put jobs onto it."""
+        self.jobs += jobs
+        self._bytes += sum(map(_size, jobs))
+
+
+def _size(job: JobView) -> int:
+    """About the bytes that a job takes in the answer."""
+    logs = sum(len(line) for attempt in job.attempts for line in attempt.logs)
+    errors = sum(len(error.message) + len(error.traceback) for error in (job.error, *(a.error for a in job.attempts)) if error)
+    return 500 + len(job.payload) + len(job.result or b"") + logs + errors
+
+
+async def _live(queue: Queue, wanted: Wanted, cursor: str | None, page: _Page) -> str | None:
     chosen = LiveFilter(wanted.states, wanted.type, wanted.queue, wanted.since_ms, wanted.until_ms)
-    found: list[JobView] = []
     for _ in range(ROUNDS):
-        page, cursor = await queue.list_live(chosen, cursor, limit - len(found))
-        found += page
-        if cursor is None or len(found) >= limit:
+        found, following = await queue.list_live(chosen, cursor, page.step)
+        fitting = page.fitting(found)
+        if fitting < len(found):
+            if not fitting:
+                break
+            # Only the queue knows the place after each job, and it tells that of the last one.
+            found, following = await queue.list_live(chosen, cursor, fitting)
+        page.add(found)
+        cursor = following
+        if cursor is None or page.full:
             break
-    return found, cursor
+    return cursor
 
 
-async def _finished(
-    queue: Queue, store: Store, wanted: Wanted, after: tuple[int, str] | None, limit: int
-) -> tuple[list[JobView], tuple[int, str] | None]:
+async def _finished(queue: Queue, store: Store, wanted: Wanted, after: tuple[int, str] | None, page: _Page) -> tuple[int, str] | None:
     chosen = JobFilter(wanted.states, wanted.type, wanted.queue, wanted.since_ms, wanted.until_ms)
-    found: list[JobView] = []
     for _ in range(ROUNDS):
-        size = limit - len(found)
-        rows = await store.list(chosen, after, size)
-        found += await _still_finished(queue, rows)
-        if len(rows) < size:
-            return found, None
+        step = page.step
+        rows = await store.list(chosen, after, step)
+        found = await _still_finished(queue, rows)
+        fitting = page.fitting(found)
+        page.add(found[:fitting])
+        if fitting < len(found):
+            return (page.jobs[-1].submitted, page.jobs[-1].id) if fitting else after or _BEFORE_FINISHED
+        if len(rows) < step:
+            return None
         after = (rows[-1].submitted, rows[-1].id)
-        if len(found) >= limit:
+        if page.full:
             break
-    return found, after
+    return after
 
 
 async def _still_finished(queue: Queue, rows: Sequence[TerminalJob]) -> list[JobView]:

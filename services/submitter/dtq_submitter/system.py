@@ -58,8 +58,8 @@ def system_router(services: Services) -> APIRouter:
     )
     async def readyz() -> Response:
         """200 when Redis answers. Without PostgreSQL jobs are accepted and run, so that is ``degraded``, not unready."""
-        failed = await check_all({"redis": services.queue.ping, "postgres": services.store.ping})
-        checks = {name: "away" if name in failed else "ok" for name in ("redis", "postgres")}
+        failed = await check_all({"redis": services.queue.ping, "postgresql": services.store.ping})
+        checks = {name: "away" if name in failed else "ok" for name in ("redis", "postgresql")}
         status = "not ready" if "redis" in failed else "degraded" if failed else "ready"
         return Json({"status": status, "checks": checks}, 503 if "redis" in failed else 200)
 

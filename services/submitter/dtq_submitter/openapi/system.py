@@ -43,7 +43,7 @@ class Checks(Model):
     """The servers behind the API."""
 
     redis: Literal["ok", "away"]
-    postgres: Literal["ok", "away"]
+    postgresql: Literal["ok", "away"]
 
 
 class Readiness(Model):
@@ -63,8 +63,8 @@ _TYPE: dict[str, Any] = {
 }
 TYPES = json_answer("Every job type.", TypeList, {"types": [_TYPE]})
 ALIVE = json_answer("The process is alive.", Liveness, {"status": "alive"})
-READY = json_answer("Jobs can be submitted.", Readiness, {"status": "ready", "checks": {"redis": "ok", "postgres": "ok"}})
-NOT_READY = json_answer("Redis does not answer.", Readiness, {"status": "not ready", "checks": {"redis": "away", "postgres": "ok"}})
+READY = json_answer("Jobs can be submitted.", Readiness, {"status": "ready", "checks": {"redis": "ok", "postgresql": "ok"}})
+NOT_READY = json_answer("Redis does not answer.", Readiness, {"status": "not ready", "checks": {"redis": "away", "postgresql": "ok"}})
 METRICS: Answer = {
     "description": "The metrics in Prometheus' text format.",
     "content": {
