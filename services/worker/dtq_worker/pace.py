@@ -9,13 +9,13 @@ from __future__ import annotations
 
 __all__ = ["AHEAD", "OVERDUE", "Pace"]
 
-AHEAD = 0.02
+AHEAD = 0.05
 """Seconds of work to hold ready."""
 
 OVERDUE = 0.25
 """A job that waited so long for a slot after all, because jobs before it ran longer, is handed back for other workers."""
 
-MOST = 500
+MOST = 1000
 """Jobs held ready at most."""
 
 
