@@ -25,6 +25,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 __all__ = [
     "BlobNotFound",
     "BlobTooLarge",
@@ -49,6 +51,10 @@ __all__ = [
     "Unavailable",
     "UnknownType",
 ]
+
+
+MAX_AFTER = 10 * 365 * 86_400
+"""Seconds that ``Retry(after=...)`` may ask for: ten years, which every counter of milliseconds holds."""
 
 
 class DtqError(Exception):
@@ -158,12 +164,17 @@ class HandlerSignal(Exception):
 class Retry(HandlerSignal):
     """Run the job again.
 
-    ``after`` is the delay in seconds; None means the ordinary backoff. The attempt counts against ``max_retries``.
+    ``after`` is the delay in seconds, or a timedelta; None means the ordinary backoff. The attempt counts against
+    ``max_retries``.
+
+    Raises:
+        TypeError: ``after`` is neither.
+        ValueError: ``after`` is negative, not finite, or more than ten years.
     """
 
-    def __init__(self, reason: str = "", *, after: float | None = None) -> None:
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
         super().__init__(reason)
-        self.after = after
+        self.after = None if after is None else _seconds(after)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Keep ``after`` when the signal crosses from a worker's process pool."""
@@ -172,6 +183,16 @@ class Retry(HandlerSignal):
 
 class Permanent(HandlerSignal):
     """The job can never succeed: end it as failed without further attempts."""
+
+
+def _seconds(after: float | timedelta) -> float:
+    """Checked where it is written, so that the traceback names the handler's line."""
+    value = after.total_seconds() if isinstance(after, timedelta) else after
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"Retry(after=...) takes seconds or a timedelta, not {type(after).__name__}")
+    if not 0 <= value <= MAX_AFTER:  # false for NaN too
+        raise ValueError(f"Retry(after=...) takes 0 to {MAX_AFTER} seconds, not {after!r}")
+    return float(value)
 
 
 def _rebuild_retry(reason: str, after: float | None) -> Retry:

@@ -114,6 +114,49 @@ async def retry(order: Order, ctx: JobContext) -> str:
     return "well"
 
 
+@_async("retry_at")
+async def retry_at(order: Order, ctx: JobContext) -> None:
+    raise Retry("later", after=float(order.text))
+
+
+@_async("odd_signal")
+async def odd_signal(order: Order, ctx: JobContext) -> None:
+    """A signal tampered with, past the checks of its constructor."""
+    signal = Retry("later")
+    signal.after = float("inf")
+    raise signal
+
+
+@_async("odd_output")
+async def odd_output(order: Order, ctx: JobContext) -> None:
+    ctx.output(Path(order.text) if order.text else 7)  # type: ignore[arg-type] # what a handler without mypy does
+
+
+@_sync("sync_odd_output")
+def sync_odd_output(order: Order, ctx: JobContext) -> None:
+    ctx.output(f"../{order.text}")
+
+
+@_async("retry_because")
+async def retry_because(order: Order, ctx: JobContext) -> None:
+    raise Retry("not yet") from ConnectionError("refused")
+
+
+@_sync("sync_retry_because")
+def sync_retry_because(order: Order, ctx: JobContext) -> None:
+    raise Retry("not yet") from ConnectionError("refused")
+
+
+@_async("permanent_because")
+async def permanent_because(order: Order, ctx: JobContext) -> None:
+    raise Permanent("never") from ConnectionError("refused")
+
+
+@_sync("sync_permanent_because")
+def sync_permanent_because(order: Order, ctx: JobContext) -> None:
+    raise Permanent("never") from ConnectionError("refused")
+
+
 @_async("permanent")
 async def permanent(order: Order, ctx: JobContext) -> None:
     raise Permanent("never")

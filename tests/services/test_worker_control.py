@@ -11,6 +11,7 @@ import worker_jobs
 from worker_bench import Bench, until
 
 from dtq.job import JobView
+from dtq.queue import keys
 
 
 def error_kinds(job: JobView) -> list[str]:
@@ -224,3 +225,25 @@ async def test_failing_jobs_do_not_hold_up_good_ones(bench: Bench) -> None:
     for job_id in bad:
         await bench.queue.cancel(job_id)
     await asyncio.gather(*(bench.ended(job_id) for job_id in bad))
+
+
+async def test_a_job_that_comes_back_while_it_runs_replaces_its_old_attempt(bench: Bench) -> None:
+    """Its lease was lost for a moment: the scheduler gave the job back, and this worker has slots free."""
+    worker = await bench.worker()
+    mark = bench.mark()
+    job_id = await bench.submit("sleep", {"seconds": 60, "mark": mark}, timeout=100.0)
+    await until("the handler runs", lambda: mark.lines)
+    worker._heartbeat._lost = lambda _queue, _sent_at: None  # the news of the loss comes late
+
+    async def reclaimed() -> bool:
+        await bench.queue.client.zadd(f"{keys.prefix('default')}:workers", {worker.name: 1})  # its lease ran out
+        return (await bench.queue.reclaim("default")).requeued == 1
+
+    await until("the job is taken away", reclaimed)
+    await until("it runs again", lambda: len(mark.lines) == 2)
+    await until("the old attempt is over", lambda: len(worker._executor.active) == 1)
+    assert await bench.queue.cancel(job_id) == "running"
+    job = await bench.ended(job_id)
+    assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("cancelled", ["lost", "cancelled"])
+    [stats] = await bench.queue.stats(["default"])
+    assert (stats.running, stats.ready, len(worker._executor.active)) == (0, 0, 0)

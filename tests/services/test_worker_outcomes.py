@@ -261,6 +261,44 @@ async def test_whatever_a_handler_does_is_its_jobs_failure(bench: Bench, name: s
     assert (await bench.run("echo")).state == "succeeded"
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "error"),
+    [
+        ("retry_at", "inf", "ValueError"),
+        ("odd_output", "a/b", "TypeError"),
+        ("odd_output", "", "TypeError"),
+        ("sync_odd_output", "a", "ValueError"),
+        ("odd_signal", "", "OverflowError"),
+    ],
+)
+async def test_a_wrong_value_from_a_handler_fails_its_attempt_and_no_slot_is_lost(bench: Bench, name: str, text: str, error: str) -> None:
+    worker = await bench.worker(workercount=1)
+    job = await bench.run(name, {"text": text}, max_retries=1)
+    assert (job.state, kinds(job)) == ("failed", ["error", "error"])
+    assert job.attempts[0].error is not None
+    assert job.attempts[0].error.type == error
+    assert (await bench.run("echo")).state == "succeeded"
+    assert not worker._executor.active
+
+
+@pytest.mark.parametrize("name", ["retry_because", "sync_retry_because"])
+async def test_an_expected_retry_keeps_one_line_of_its_cause(bench: Bench, name: str) -> None:
+    await bench.worker()
+    job = await bench.run(name, max_retries=0)
+    assert job.error is not None
+    assert (job.error.message, job.error.traceback) == ("not yet", "caused by ConnectionError: refused")
+
+
+@pytest.mark.parametrize("name", ["permanent_because", "sync_permanent_because"])
+async def test_permanent_keeps_the_traceback_of_its_cause(bench: Bench, name: str) -> None:
+    await bench.worker()
+    job = await bench.run(name)
+    assert job.error is not None
+    assert job.error.kind == "permanent"
+    assert "ConnectionError: refused" in job.error.traceback
+    assert "worker_jobs.py" in job.error.traceback
+
+
 async def test_every_state_is_a_legal_end(bench: Bench) -> None:
     await bench.worker()
     assert [(await bench.run(name)).state for name in ("echo", "permanent")] == [State.SUCCEEDED, State.FAILED]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import pickle
 import re
+from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -44,3 +46,20 @@ def test_full_queue_names_itself() -> None:
 
 def test_retry_keeps_its_delay_when_pickled() -> None:
     assert pickle.loads(pickle.dumps(Retry("x", after=2.0))).after == 2.0
+
+
+@pytest.mark.parametrize(("after", "seconds"), [(0, 0.0), (2.5, 2.5), (timedelta(minutes=1), 60.0), (None, None)])
+def test_retry_takes_seconds_or_a_timedelta(after: Any, seconds: float | None) -> None:
+    assert Retry("x", after=after).after == seconds
+
+
+@pytest.mark.parametrize("after", ["3", True, 1j])
+def test_retry_refuses_what_is_no_time(after: Any) -> None:
+    with pytest.raises(TypeError, match="seconds or a timedelta"):
+        Retry("x", after=after)
+
+
+@pytest.mark.parametrize("after", [-1, float("nan"), float("inf"), 10**400, timedelta(days=-1), timedelta.max])
+def test_retry_refuses_times_out_of_reach(after: Any) -> None:
+    with pytest.raises(ValueError, match="0 to 315360000 seconds"):
+        Retry("x", after=after)

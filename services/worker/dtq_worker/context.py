@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from dtq.blobkey import check_key
 from dtq.config import Settings
 from dtq.queue.claims import ClaimedJob
 from dtq_worker.slots import Running
 
-__all__ = ["Context", "retries_left"]
+__all__ = ["Context", "checked_output", "retries_left"]
 
 
 def retries_left(job: ClaimedJob, settings: Settings) -> int:
     """How often ``job`` runs again at most if the present attempt fails (dtq.retry.decide)."""
     limit = settings.maxretries if job.max_retries is None else job.max_retries
     return max(0, limit - job.failures)
+
+
+def checked_output(key: str) -> str:
+    """``key`` itself, if a blob can be called so: it becomes part of the job's record.
+
+    Raises:
+        TypeError: it is no text.
+        ValueError: no blob is called so (dtq.blobkey).
+    """
+    if not isinstance(key, str):
+        raise TypeError(f"ctx.output takes a blob's key as str, not {type(key).__name__}")
+    return check_key(str(key))
 
 
 class Context:
@@ -58,5 +71,5 @@ class Context:
         self._report(self.queue, self.id, fraction, message)
 
     def output(self, key: str) -> None:
-        """Name the blob that GET /jobs/ID/output streams."""
-        self._running.output = key
+        """Name the blob that GET /jobs/ID/output streams; TypeError or ValueError if no blob is called so."""
+        self._running.output = checked_output(key)

@@ -23,7 +23,7 @@ from dtq.job import JobError
 from dtq.queue.claims import ClaimedJob
 from dtq.registry import Handler, Registry
 from dtq_worker.context import Context
-from dtq_worker.outcome import Outcome, describe, words
+from dtq_worker.outcome import Outcome, describe, unrecordable, words
 from dtq_worker.pace import OVERDUE, Pace
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
@@ -49,6 +49,15 @@ def now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+Key = tuple[str, str, str]
+"""Queue, lane and entry: what locates a claim."""
+
+
+def key_of(job: ClaimedJob) -> Key:
+    """Where the job's claim is."""
+    return job.queue, job.lane, job.entry
+
+
 class Executor:
     """The slots of one worker process. ``ended(running, outcome)`` is called, on the loop, when an attempt is over."""
 
@@ -72,8 +81,9 @@ class Executor:
         self._watch: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
         self._pace = Pace()
-        self.active: dict[str, Running] = {}
-        """Every job in a slot or claimed and about to start, by id."""
+        self.active: dict[Key, Running] = {}
+        """Every claim in a slot or about to start. By claim, not by id: a job whose lease was lost can come back here while
+        its handler still runs."""
         self.changed = asyncio.Event()
         """Set when a slot becomes free."""
 
@@ -91,14 +101,21 @@ class Executor:
         """Take claimed jobs; the caller sees to it that there are slots for them."""
         claimed_at = time.monotonic()
         self._pace.mark(claimed_at)
+        jobs = [job for job in jobs if key_of(job) not in self.active]  # a server set back gives a claim twice: it runs already
+        self._drop_stale({job.id for job in jobs if job.recorded})
         for job in jobs:
             self._apply_defaults(job)
             running = Running(job, claimed_at, job.timeout or self._settings.workertimeout)
-            self.active[job.id] = running
+            self.active[key_of(job)] = running
             self._waiting.append(running)
         self._ensure_spare()
         if self._watch is None or self._watch.done():
             self._watch = asyncio.create_task(self._watch_deadlines(), name="deadlines")
+
+    def _drop_stale(self, ids: set[str]) -> None:
+        """Stop earlier attempts at these jobs: that they could be claimed again means that their lease was lost."""
+        for running in [known for known in self.active.values() if known.job.id in ids] if ids else ():
+            _interrupt(running, "lost")
 
     def _apply_defaults(self, job: ClaimedJob) -> None:
         """Its type's limits, where the job names none: the submitter applies them too, but it is not the only way in."""
@@ -124,28 +141,40 @@ class Executor:
         current.set(seat)
         clean = contextvars.copy_context()
         count = 0
-        while self._waiting:
-            running = self._waiting.popleft()
+        try:
+            while self._waiting:
+                running = self._waiting.popleft()
+                self._ensure_spare()
+                seat.running = running
+                outcome = await self._attempt(running, task)
+                seat.running = None
+                self._release(running, outcome)
+                count += 1
+                if task.cancelling():
+                    break  # the handler swallowed a cancellation, or asked for its own: it must not hit the next job
+                if count % BREATH == 0:
+                    await asyncio.sleep(0)
+                if contextvars.copy_context() != clean:
+                    break  # the handler changed context variables: a fresh runner takes over
+        finally:
+            self._runners.discard(task)
             self._ensure_spare()
-            seat.running = running
-            outcome = await self._attempt(running, task)
-            seat.running = None
-            self._release(running, outcome)
-            count += 1
-            if task.cancelling():
-                break  # the handler swallowed a cancellation, or asked for its own: it must not hit the next job
-            if count % BREATH == 0:
-                await asyncio.sleep(0)
-            if contextvars.copy_context() != clean:
-                break  # the handler changed context variables: a fresh runner takes over
-        self._runners.discard(task)
-        self._ensure_spare()
 
     def _release(self, running: Running, outcome: Outcome) -> None:
-        del self.active[running.job.id]
+        self.active.pop(key_of(running.job), None)
         self._pace.ended()
-        self._ended(running, outcome)
-        self.changed.set()
+        try:
+            self._end(running, outcome)
+        finally:
+            self.changed.set()
+
+    def _end(self, running: Running, outcome: Outcome) -> None:
+        """Report the end. What cannot be reported is reported as a failure: a job must not stay claimed for ever."""
+        try:
+            self._ended(running, outcome)
+        except Exception as error:
+            log.exception("outcome_unrecordable", job=running.job.id, queue=running.job.queue, type=running.job.type)
+            self._ended(running, unrecordable(outcome, error))
 
     async def _attempt(self, running: Running, task: asyncio.Task[None]) -> Outcome:
         """Run one attempt to its end, whatever that is."""
@@ -227,7 +256,13 @@ class Executor:
 
     def _failure(self, running: Running, started: int, error: JobError, cause: BaseException) -> Outcome:
         log.info(
-            "attempt_failed", job=running.job.id, type=running.job.type, attempt=running.job.attempt, kind=error.kind, error=error.message
+            "attempt_failed",
+            job=running.job.id,
+            queue=running.job.queue,
+            type=running.job.type,
+            attempt=running.job.attempt,
+            kind=error.kind,
+            error=error.message,
         )
         return Outcome("failed", started, now_ms(), error=error, cause=cause, output=running.output, logs=running.log_lines())
 
@@ -251,8 +286,9 @@ class Executor:
 
     def cancel(self, ids: Iterable[str]) -> None:
         """Stop those of the jobs that are here because their cancellation was asked."""
-        for running in filter(None, map(self.active.get, ids)):
-            if running.reason is None:
+        wanted = set(ids)
+        for running in list(self.active.values()):
+            if running.job.id in wanted and running.reason is None:
                 _interrupt(running, "cancelled")
 
     def interrupt_all(self, reason: str, *, claimed_before: float | None = None, queue: str | None = None) -> None:
@@ -299,7 +335,7 @@ class _Remote(Exception):
     def __init__(self, error: BaseException, trace: str) -> None:
         super().__init__(words(error))
         self.error = error
-        self.trace = trace if not isinstance(error, Permanent) or error.__cause__ is not None else ""
+        self.trace = trace
 
 
 class _PastDeadline:

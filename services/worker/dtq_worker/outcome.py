@@ -12,7 +12,7 @@ from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.queue.claims import ClaimedJob, Finish
 from dtq.retry import Backoff, decide
 
-__all__ = ["Ending", "Outcome", "Policy", "conclude", "describe", "words"]
+__all__ = ["Ending", "Outcome", "Policy", "conclude", "describe", "trace_of", "unrecordable", "words"]
 
 MAX_TEXT = 8000
 """Characters kept of an error message or traceback."""
@@ -71,13 +71,35 @@ def words(error: BaseException) -> str:
         return f"(its message cannot be shown: {type(fault).__name__})"
 
 
+def trace_of(error: BaseException) -> str:
+    """What a job keeps of where an exception came from.
+
+    Retry is expected, and may come with every attempt: of its cause one line is kept. Permanent is meant too, but ends
+    the job: its cause, if it names one, is kept in full.
+    """
+    cause = error.__cause__
+    try:
+        if isinstance(error, Retry):
+            return "" if cause is None else f"caused by {type(cause).__name__}: {words(cause)}"
+        if isinstance(error, Permanent) and cause is None:
+            return ""
+        return "".join(traceback.format_exception(error))
+    except Exception as fault:  # noqa: BLE001 - a third party's class may make anything of itself
+        return f"(its traceback cannot be shown: {type(fault).__name__})"
+
+
 def describe(error: BaseException, kind: str = "error", trace: str | None = None) -> JobError:
-    """An exception as a job keeps it. Signals and timeouts need no traceback: they are meant."""
+    """An exception as a job keeps it; ``trace`` replaces what :func:`trace_of` finds."""
     if trace is None:
-        expected = isinstance(error, (Permanent, Retry)) and error.__cause__ is None
-        trace = "" if expected else "".join(traceback.format_exception(error))
+        trace = trace_of(error)
     message = _clean(words(error)) or type(error).__name__
     return JobError(kind, message, type(error).__name__, _clean(trace[-MAX_TEXT:]))
+
+
+def unrecordable(outcome: Outcome, fault: Exception) -> Outcome:
+    """The least that can be said of an attempt whose ``outcome`` cannot be recorded because of ``fault``."""
+    error = JobError("error", _clean(f"the attempt's outcome could not be recorded: {words(fault)}"), type(fault).__name__)
+    return Outcome("failed", outcome.started, outcome.finished, error=error, cause=fault)
 
 
 def conclude(job: ClaimedJob, worker: str, outcome: Outcome, policy: Policy) -> Ending:

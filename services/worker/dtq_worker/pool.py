@@ -20,7 +20,6 @@ import signal
 import socket
 import tempfile
 import threading
-import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,8 +30,8 @@ from pebble import ProcessPool
 
 from dtq.config import Settings
 from dtq.registry import Registry, load_registry
-from dtq_worker.context import retries_left
-from dtq_worker.outcome import words
+from dtq_worker.context import checked_output, retries_left
+from dtq_worker.outcome import trace_of, words
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
 
@@ -54,7 +53,7 @@ class Task(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct):
-    """What a handler process answers: a result, or the exception with its traceback (tracebacks do not pickle)."""
+    """What a handler process answers: a result, or the exception with its trace (pickling drops traceback and cause)."""
 
     result: bytes | None = None
     error: BaseException | None = None
@@ -127,7 +126,7 @@ class _ChildContext:
             _Child.reports.send(report)
 
     def output(self, key: str) -> None:
-        self._running.output = key
+        self._running.output = checked_output(key)
 
 
 def _run(task: Task) -> Answer:
@@ -142,7 +141,7 @@ def _run(task: Task) -> Answer:
         payload = handler.job_type.payload.model_validate_json(task.payload)
         answer.result = encode_result(handler.func(payload, _ChildContext(task, running)))
     except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is the job's outcome
-        answer.error, answer.trace = _portable(error), "".join(traceback.format_exception(error))
+        answer.error, answer.trace = _portable(error), trace_of(error)
     finally:
         current.reset(token)
     answer.output, answer.logs = running.output, running.log_lines()

@@ -18,7 +18,7 @@ from dtq.queue import Queue
 from dtq.queue.claims import Claims
 from dtq.registry import Registry
 from dtq.retry import Backoff
-from dtq_worker.executor import Executor
+from dtq_worker.executor import Executor, key_of
 from dtq_worker.fetcher import Fetcher
 from dtq_worker.heartbeat import Heartbeat
 from dtq_worker.metrics import WorkerMetrics
@@ -90,7 +90,8 @@ class Worker:
         self._heartbeat.stop()
         for part in (self._executor, self._reporter, self._recorder, self._progress, self._claims):
             await part.close()
-        log.info("worker_stopped", handed_back=handed - len(self._executor.active), left_behind=list(self._executor.active))
+        left = [running.job.id for running in self._executor.active.values()]
+        log.info("worker_stopped", handed_back=handed - len(left), left_behind=left)
 
     async def _leave(self) -> None:
         """Send the last endings and say good-bye; without Redis the leases simply run out."""
@@ -112,8 +113,7 @@ class Worker:
         return time.time() - self._heartbeat.last_beat < max(10.0, 3 * self._settings.leaseseconds)
 
     def _held(self) -> set[tuple[str, str, str]]:
-        jobs = [*(running.job for running in self._executor.active.values()), *self._reporter.jobs()]
-        return {(job.queue, job.lane, job.entry) for job in jobs}
+        return {*self._executor.active, *map(key_of, self._reporter.jobs())}
 
     def _ended(self, running: Running, outcome: Outcome) -> None:
         if running.reason == "lost":
