@@ -66,7 +66,7 @@ class KeyFile:
         if stamp == self._stamp:
             return
         self._stamp, self._keys = stamp, keys
-        (_log.info if keys else _log.warning)("api_keys_reloaded", file=str(self._path), keys=len(keys))
+        _log.info("api_keys_reloaded", file=str(self._path), keys=len(keys))
 
     def _changed(self) -> tuple[_Stamp | None, list[ApiKey]]:
         """The file's stamp and keys; a deleted file has none."""
