@@ -28,10 +28,10 @@ def json_answer(description: str, model: type[BaseModel], example: object, heade
 
 def answers(good: Mapping[int, Answer], *errors: int) -> dict[int | str, Answer]:
     """All answers of an endpoint that needs an API key; ``errors`` are those that not every such endpoint has."""
-    return open_answers(good, 401, 403, *errors)
+    return open_answers(good, 401, *errors)
 
 
 def open_answers(good: Mapping[int, Answer], *errors: int) -> dict[int | str, Answer]:
     """All answers of an endpoint that needs none."""
     found: dict[int | str, Answer] = dict(good.items())
-    return found | {status: problem_answer(status) for status in sorted({405, 500, *errors})}
+    return found | {status: problem_answer(status) for status in sorted({403, 405, 500, *errors})}

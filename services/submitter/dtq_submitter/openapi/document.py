@@ -10,8 +10,11 @@ from fastapi.openapi.utils import get_openapi
 
 from dtq import __version__
 from dtq.requests import Requests
+from dtq_submitter.openapi.jobs import JOB, JOBS
+from dtq_submitter.openapi.schedules import SCHEDULE, SCHEDULES
 from dtq_submitter.openapi.schemas import schemas
 from dtq_submitter.openapi.submissions import submit_paths
+from dtq_submitter.openapi.system import TYPES
 
 __all__ = ["openapi_builder"]
 
@@ -47,5 +50,17 @@ def _document(app: FastAPI, requests: Requests) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=__version__, description=app.description, routes=app.routes, tags=_TAGS)
     document["components"] = {"schemas": schemas(requests), "securitySchemes": _SECURITY_SCHEMES}
     document["security"] = [{}, {"bearer": []}, {"apiKey": []}]  # {}: without APIKEYSFILE nobody needs a key
+    _restore_nulls(document["paths"])
     document["paths"] = {**submit_paths(requests), **document["paths"]}
     return document
+
+
+def _restore_nulls(paths: dict[str, Any]) -> None:
+    """FastAPI drops every null from the document, those within examples too; these are put in again."""
+    bodies = [answer["content"]["application/json"] for answer in (JOB, JOBS, SCHEDULE, SCHEDULES, TYPES)]
+    whole = {body["schema"]["$ref"]: body["example"] for body in bodies}
+    for operation in (operation for item in paths.values() for operation in item.values()):
+        for answer in operation["responses"].values():
+            body = answer.get("content", {}).get("application/json", {})
+            if (name := body.get("schema", {}).get("$ref")) in whole:
+                body["example"] = whole[name]

@@ -25,7 +25,11 @@ _JOB = "/jobs/0193f0c2a1b00000n-default"
 _CASES = (
     _Case("The body is not JSON.", Problem(400, "malformed-json", "the body is not JSON: Input data was truncated"), "/submit"),
     _Case("No API key, or an unknown one.", Problem(401, "unauthorized", "an API key is needed: send Authorization: Bearer KEY")),
-    _Case("The API key lacks the role.", Problem(403, "forbidden", "this needs the role admin; key 'grafana' has read"), _JOB),
+    _Case(
+        "The API key lacks the role, or the request came by another site's page or name.",
+        Problem(403, "forbidden", "this needs the role admin; key 'grafana' has read"),
+        _JOB,
+    ),
     _Case("There is none.", Problem(404, "not-found", "there is no schedule 'nightly-report'"), "/schedules/nightly-report"),
     _Case("Not to this operation, but to another method on its path.", Problem(405, "wrong-method", "this path takes GET")),
     _Case("The body did not come in time.", Problem(408, "body-timeout", "the body did not come within 30 s"), "/submit"),
