@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -45,6 +46,16 @@ def test_a_wrong_setting_stops_the_start_with_one_line(name: str, value: str) ->
     [line] = done.stderr.splitlines()
     assert name in line
     assert value in line
+
+
+def test_an_address_in_use_stops_the_start_with_one_line(redis_url: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        addr = f"127.0.0.1:{taken.getsockname()[1]}"
+        env = {**os.environ, "METRICSADDR": addr, "REDISADDR": redis_url}
+        done = subprocess.run([sys.executable, "-m", "dtq_worker"], env=env, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"dtq-worker: METRICSADDR='{addr}': ")
 
 
 async def test_sigterm_ends_the_process_and_hands_its_jobs_back(bench: Bench) -> None:

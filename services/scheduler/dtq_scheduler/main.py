@@ -27,7 +27,7 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     """Run until ``stop``.
 
     Raises:
-        OSError: METRICSADDR cannot be listened on.
+        ConfigError: METRICSADDR cannot be listened on.
     """
     queue = await Queue.connect(settings, connections=CONNECTIONS)
     store = Store(settings.databaseurl)
@@ -35,7 +35,10 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     scheduler = Scheduler(settings, queue, store)
     probe = ProbeServer(settings.metricsaddr, {"redis": queue.ping, "postgresql": store.ping}, scheduler.registry, alive=scheduler.problem)
     try:
-        await probe.start()
+        try:
+            await probe.start()
+        except OSError as error:
+            raise ConfigError(f"METRICSADDR={settings.metricsaddr!r}: {error}; choose another address") from error
         scheduler.start()
         await stop.wait()
         await scheduler.stop()
@@ -65,7 +68,7 @@ def main() -> int:
     log.configure(settings, "scheduler")
     try:
         uvloop.run(_until_signalled(settings))
-    except OSError as error:
-        print(f"dtq-scheduler: METRICSADDR={settings.metricsaddr!r}: {error}; choose another address", file=sys.stderr)  # noqa: T201
+    except ConfigError as error:
+        print(f"dtq-scheduler: {error}", file=sys.stderr)  # noqa: T201 - a line for the person who starts it
         return 2
     return 0

@@ -17,12 +17,16 @@ from redis.exceptions import RedisError
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
 from dtq.queue.claims import Claims
-from dtq.queue.connection import connect
+from dtq.queue.connection import Client, connect, translated
+from dtq_worker.faults import Faults
 
 __all__ = ["BEAT", "Heartbeat"]
 
 BEAT = 0.4
 """Seconds between renewals: a cancellation reaches its worker within a second."""
+
+HUNG = 60.0
+"""A thread that has not come around for so many seconds hangs: every call it makes ends within six, well or not."""
 
 log = structlog.get_logger("dtq.worker")
 
@@ -49,9 +53,12 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.last_beat = 0.0
         """Wall-clock time of the last renewal that succeeded."""
+        self._away = False
+        self._last_turn: float | None = None
 
     def start(self) -> None:
         """Start the thread."""
+        self._last_turn = time.monotonic()
         self._thread.start()
 
     def stop(self) -> None:
@@ -59,28 +66,65 @@ class Heartbeat:
         self._stop.set()
         self._thread.join(timeout=5)
 
-    def _run(self) -> None:
-        asyncio.run(self._beat())
+    def problem(self) -> str | None:
+        """Why the process should be restarted, None if it should not. That Redis is away is no reason."""
+        if self._last_turn is None or self._stop.is_set():
+            return None
+        if not self._thread.is_alive():
+            return "the thread that renews the leases has died"
+        silent = time.monotonic() - self._last_turn
+        return f"the thread that renews the leases has hung for {silent:.0f} s" if silent > HUNG else None
 
-    async def _beat(self) -> None:
+    def _run(self) -> None:
+        asyncio.run(self._beat_on())
+
+    async def _beat_on(self) -> None:
+        """Beat until stopped, whatever happens: without this thread the worker's jobs would be given to others."""
+        faults = Faults("heartbeat", base=BEAT, cap=2.0)
+        while not self._stop.is_set():
+            try:
+                await self._connected(faults)
+            except Exception as error:  # noqa: BLE001 - whatever it is, the next connection may do better
+                delay = faults.note(error)
+                if isinstance(error, QueueUnavailable):
+                    self._tell_away(error)
+                await self._pause(delay)
+
+    async def _connected(self, faults: Faults) -> None:
+        """Beat through one client until stopped."""
         client = await connect(self._settings.redis_url, connections=4)
         claims = Claims(client, self._worker, int(self._settings.leaseseconds * 1000), 0, 0)
-        away = False
         try:
             while not self._stop.is_set():
                 try:
-                    for queue in self._queues():
-                        await self._renew(claims, queue)
-                    self.last_beat = time.time()
-                    away = False
+                    await self._beat(client, claims)
+                    faults.clear()
                 except QueueUnavailable as error:
-                    if not away:
-                        log.warning("lease_not_renewed", error=str(error))
-                    away = True
-                await asyncio.to_thread(self._stop.wait, BEAT)
+                    self._tell_away(error)
+                await self._pause(BEAT)
         finally:
             await claims.close()
             await client.aclose()
+
+    async def _beat(self, client: Client, claims: Claims) -> None:
+        queues = self._queues()
+        for queue in queues:
+            await self._renew(claims, queue)
+            self._last_turn = time.monotonic()
+        if not queues:
+            with translated():
+                await client.ping()  # a beat that asks nothing would pass for a healthy one
+        self.last_beat = time.time()
+        self._away = False
+
+    def _tell_away(self, error: QueueUnavailable) -> None:
+        if not self._away:
+            log.warning("lease_not_renewed", error=str(error))
+        self._away = True
+
+    async def _pause(self, seconds: float) -> None:
+        self._last_turn = time.monotonic()
+        await asyncio.to_thread(self._stop.wait, seconds)
 
     async def _renew(self, claims: Claims, queue: str) -> None:
         sent_at = time.monotonic()

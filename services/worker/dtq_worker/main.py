@@ -31,7 +31,11 @@ BUILTIN_MODULES = [f"dtq_worker.handlers.{job_type.name}" for job_type in BUILTI
 
 
 async def serve(settings: Settings, registry: Registry, modules: list[str]) -> None:
-    """Run until SIGTERM or SIGINT."""
+    """Run until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigError: METRICSADDR cannot be listened on.
+    """
     logger = structlog.get_logger("dtq.worker")
     queue = await Queue.connect(settings)
     store = Store(settings.databaseurl)
@@ -46,13 +50,16 @@ async def serve(settings: Settings, registry: Registry, modules: list[str]) -> N
         if not worker.healthy:
             raise Unavailable("the leases were not renewed lately")
 
-    probe = ProbeServer(settings.metricsaddr, ready, metrics)
-    await probe.start()
+    probe = ProbeServer(settings.metricsaddr, ready, metrics, alive=worker.problem)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    worker.start()
     try:
+        try:
+            await probe.start()
+        except OSError as error:
+            raise ConfigError(f"METRICSADDR={settings.metricsaddr!r}: {error}; choose another address") from error
+        worker.start()
         await stop.wait()
         await worker.stop()
     finally:
@@ -80,5 +87,9 @@ def main() -> int:
         print(f"dtq-worker: {error}", file=sys.stderr)  # noqa: T201 - logging is not set up yet
         return 2
     logging.getLogger().addHandler(LogCapture())
-    uvloop.run(serve(settings, registry, modules))
+    try:
+        uvloop.run(serve(settings, registry, modules))
+    except ConfigError as error:
+        print(f"dtq-worker: {error}", file=sys.stderr)  # noqa: T201 - a line for the person who starts it
+        return 2
     return 0

@@ -112,6 +112,10 @@ class Worker:
         """Whether the heartbeat succeeded lately."""
         return time.time() - self._heartbeat.last_beat < max(10.0, 3 * self._settings.leaseseconds)
 
+    def problem(self) -> str | None:
+        """Why the process should be restarted, None if it should not."""
+        return self._heartbeat.problem()
+
     def _held(self) -> set[tuple[str, str, str]]:
         return {*self._executor.active, *map(key_of, self._reporter.jobs())}
 

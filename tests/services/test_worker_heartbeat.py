@@ -1,0 +1,84 @@
+"""The thread that renews the leases: it survives what goes wrong, and tells when it cannot."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from worker_bench import until
+
+from dtq.config import Settings
+from dtq.embedded.process import free_port
+from dtq.errors import QueueUnavailable
+from dtq.queue.connection import connect
+from dtq_worker import heartbeat
+from dtq_worker.heartbeat import Heartbeat
+
+Make = Callable[[str, Callable[[], list[str]]], Heartbeat]
+
+
+@pytest.fixture
+def beating() -> Iterator[Make]:
+    """Starts a heartbeat; it is stopped after the test."""
+    started: list[Heartbeat] = []
+
+    def make(url: str, queues: Callable[[], list[str]]) -> Heartbeat:
+        beat = Heartbeat(Settings(redisaddr=url), "w-1", queues, lambda _ids: None, lambda _queue, _at: None)
+        beat.start()
+        started.append(beat)
+        return beat
+
+    yield make
+    for beat in started:
+        beat.stop()
+
+
+@pytest.mark.parametrize("error", [RuntimeError("odd"), QueueUnavailable("half a cluster")], ids=["unforeseen", "away"])
+async def test_a_failed_start_is_tried_again(beating: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    faults = [error, error]
+
+    async def flaky(*args: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return await connect(*args, **options)
+
+    monkeypatch.setattr(heartbeat, "connect", flaky)
+    beat = beating(redis_url, lambda: ["default"])
+    await until("it beats", lambda: beat.last_beat)
+    assert beat.problem() is None
+
+
+async def test_an_unforeseen_fault_in_a_beat_is_survived(beating: Make, redis_url: str) -> None:
+    faults = [KeyError("odd")]
+
+    def queues() -> list[str]:
+        if faults:
+            raise faults.pop()
+        return ["default"]
+
+    beat = beating(redis_url, queues)
+    await until("it beats", lambda: beat.last_beat)
+
+
+async def test_without_queues_it_asks_redis_all_the_same(beating: Make, redis_url: str) -> None:
+    away, there = beating(f"127.0.0.1:{free_port()}", list), beating(redis_url, list)
+    await until("one beats", lambda: there.last_beat)
+    await until("the other has tried", lambda: away._away)
+    assert away.last_beat == 0
+    assert away.problem() is None
+
+
+def test_a_dead_thread_is_a_problem(beating: Make, redis_url: str) -> None:
+    beat = beating(redis_url, list)
+    beat._thread, thread = threading.Thread(), beat._thread
+    assert "died" in (beat.problem() or "")
+    beat._thread = thread
+
+
+def test_a_hung_thread_is_a_problem(beating: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = beating(redis_url, list)
+    monkeypatch.setattr(heartbeat, "HUNG", -time.monotonic())
+    assert "hung" in (beat.problem() or "")
