@@ -19,8 +19,8 @@ from dtq.errors import QueueUnavailable
 from dtq.queue import Queue, keys
 from dtq.queue.claims import Claim, Claims
 from dtq.queue.connection import Client, connect, translated
-from dtq.retry import Backoff
 from dtq_worker.executor import Executor
+from dtq_worker.faults import Faults
 from dtq_worker.recovery import Recovery
 
 __all__ = ["Fetcher"]
@@ -59,6 +59,7 @@ class Fetcher:
         self._waiters: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
         self._blocking: Client | None = None
+        self._connecting = asyncio.Lock()
 
     def start(self) -> None:
         """Start claiming."""
@@ -89,15 +90,16 @@ class Fetcher:
     # ------------------------------------------------------------------ claiming
 
     async def _claim_forever(self) -> None:
-        backoff, failures = Backoff(base=0.1, cap=5.0), 0
+        faults = Faults("fetcher")
         while not self._stop.is_set():
             try:
                 await self._round()
-                failures = 0
-            except QueueUnavailable as error:
-                failures += 1
-                log.warning("queue_away", error=str(error), failures=failures)
-                await self._pause(backoff.delay(failures))
+                faults.clear()
+            except Exception as error:  # noqa: BLE001 - without this task the worker would do nothing any more
+                delay = faults.note(error)
+                if isinstance(error, QueueUnavailable):
+                    log.warning("queue_away", error=str(error), failures=faults.count)
+                await self._pause(delay)
                 self._hot.update(dict.fromkeys(self._names))
 
     async def _pause(self, seconds: float) -> None:
@@ -117,19 +119,19 @@ class Fetcher:
             await self._wait_for_work()
             return
         wanted = min(self._executor.free, MAX_CLAIM)
-        await self._recovery.check(name)
         try:
+            await self._recovery.check(name)
             claim = await self._claims.claim(name, wanted)
-        except QueueUnavailable:
+            if claim.jobs:
+                self._idle_rounds = 0
+                self._executor.start(claim.jobs)
+        except Exception as error:
             self._recovery.doubt(name)
-            raise
-        except RedisError as error:  # its keys were damaged from outside: the other queues go on
-            log.error("queue_damaged", queue=name, error=str(error))
             self._hot.pop(name, None)
+            if isinstance(error, QueueUnavailable) or not isinstance(error, RedisError):
+                raise
+            log.error("queue_damaged", queue=name, error=str(error))  # from outside: the other queues go on
             return
-        if claim.jobs:
-            self._idle_rounds = 0
-            self._executor.start(claim.jobs)
         self._note(name, claim, wanted)
 
     def _note(self, name: str, claim: Claim, wanted: int) -> None:
@@ -187,23 +189,33 @@ class Fetcher:
     async def _wait_on(self, names: tuple[str, ...]) -> None:
         """Block until one of the queues has a wake token, however often the read times out or breaks."""
         found = None
+        faults = Faults("wake", base=0.2)
         while found is None:
             try:
-                if self._blocking is None:
-                    self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
+                client = await self._blocking_client()
                 with translated():
-                    found = await self._blocking.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
+                    found = await client.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
             except QueueUnavailable:
                 await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
+            except Exception as error:  # noqa: BLE001 - the queues are looked at all the same, every LOOK_AROUND seconds
+                await asyncio.sleep(faults.note(error))
         name = found[0].decode().removeprefix("dtq:{").removesuffix("}:wake")
         self._hot[name] = None
         self._idle_rounds = 0
         self._work.set()
 
+    async def _blocking_client(self) -> Client:
+        """One client for all blocking reads, made by the first of them."""
+        async with self._connecting:
+            if self._blocking is None:
+                self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
+            return self._blocking
+
     # ------------------------------------------------------------------ which queues
 
     async def _watch_queues(self) -> None:
         """With QUEUES=*, notice queues as they come."""
+        faults = Faults("queues")
         while self._fixed is None:
             try:
                 for name in await self._queue.queues():
@@ -211,6 +223,10 @@ class Fetcher:
                         self._names.append(name)
                         self._hot[name] = None
                         self._work.set()
-            except QueueUnavailable:
-                pass  # the fetcher reports it
+                faults.clear()
+            except Exception as error:  # noqa: BLE001 - without this task no new queue would ever be served
+                delay = faults.note(error)
+                if isinstance(error, QueueUnavailable) and not self._names and faults.count == 1:
+                    log.warning("queue_away", error=str(error), failures=1)  # with queues, claiming finds it and says so
+                await asyncio.sleep(delay)
             await asyncio.sleep(NEW_QUEUES)

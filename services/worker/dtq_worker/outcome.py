@@ -56,6 +56,10 @@ class Ending:
     row: TerminalJob | None
     label: str
     outcome: Outcome
+    tries: int = 0
+    """How often it was refused when sent alone."""
+    replaced: bool = False
+    """Whether it stands for an ending that was refused again and again."""
 
 
 def _clean(text: str) -> str:

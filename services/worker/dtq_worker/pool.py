@@ -166,11 +166,13 @@ class HandlerProcesses:
         self._modules = modules
         self._report = report
         self._pool: Any = None
+        self._starting = asyncio.Lock()
         self._folder = ""
         self._socket: socket.socket | None = None
         self.size = settings.processes or os.cpu_count() or 1
 
-    def _start(self) -> None:
+    async def _start(self) -> None:
+        """Start the fork server and the processes, which takes most of a second, beside the event loop."""
         self._folder = tempfile.mkdtemp(prefix="dtq-")
         address = str(Path(self._folder) / "reports")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -180,7 +182,13 @@ class HandlerProcesses:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
         begin = partial(_begin, self._settings, self._modules, address)
-        self._pool = ProcessPool(max_workers=self.size, initializer=begin, context=context)
+        pool = ProcessPool(max_workers=self.size, initializer=begin, context=context)
+        starting = asyncio.ensure_future(asyncio.to_thread(lambda: pool.active))
+        try:
+            await asyncio.shield(starting)
+        finally:  # interrupted or not, the pool is there to be used, or to be closed
+            await asyncio.wait([starting])
+            self._pool = pool
 
     def _receive(self) -> None:
         while self._socket is not None:
@@ -200,8 +208,11 @@ class HandlerProcesses:
             asyncio.CancelledError: interrupted.
             ProcessExpired: the process died, for instance because it used too much memory.
         """
-        if self._pool is None:
-            self._start()
+        async with self._starting:
+            if self._pool is None:
+                await self._start()
+        if running.is_stopped():
+            raise asyncio.CancelledError
         job = running.job
         task = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
         future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[task], timeout=running.timeout)
@@ -211,9 +222,10 @@ class HandlerProcesses:
 
     async def close(self) -> None:
         """Kill what still runs and remove the pool."""
-        if self._pool is None:
+        async with self._starting:
+            pool, self._pool = self._pool, None
+        if pool is None:
             return
-        pool, self._pool = self._pool, None
         pool.stop()
         await asyncio.to_thread(pool.join)
         if self._socket is not None:

@@ -7,20 +7,27 @@ reading them back. What a dead or overloaded worker leaves in the outbox, the sc
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import structlog
+from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable, StoreUnavailable
 from dtq.job import TerminalJob
 from dtq.queue import keys
 from dtq.queue.connection import Client, translated
-from dtq.retry import Backoff
+from dtq_worker.faults import Faults
 
 __all__ = ["Recorder", "RowStore"]
 
 MAX_ROWS = 20_000
 """Rows held in memory while PostgreSQL is slow or away; more are left to the outbox alone."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""Bytes of their texts, at most."""
+
+TRIES = 5
+"""Tries of an insert that fails for no known reason, before its rows are left to the outbox."""
 
 BATCH = 4000
 """Rows of one insert."""
@@ -39,6 +46,15 @@ class RowStore(Protocol):
         ...
 
 
+class Batch(NamedTuple):
+    """The rows of one outbox entry, and the bytes of their texts."""
+
+    queue: str
+    entry: str
+    rows: list[TerminalJob]
+    size: int
+
+
 class Recorder:
     """Writes rows in the order they come, one insert at a time."""
 
@@ -46,58 +62,70 @@ class Recorder:
         """Clear outbox entries through ``client``."""
         self._store = store
         self._client = client
-        self._batches: list[tuple[str, str, list[TerminalJob]]] = []
+        self._batches: list[Batch] = []
         self._held = 0
+        self._bytes = 0
         self._task: asyncio.Task[None] | None = None
-        self._backoff = Backoff(base=0.1, cap=5.0)
+        self._faults = Faults("recorder")
         self.failing = False
         """Whether PostgreSQL refused the last insert."""
 
-    def add(self, queue: str, entry: str, rows: list[TerminalJob]) -> None:
-        """Take the rows of outbox entry ``entry``."""
-        if self._held + len(rows) > MAX_ROWS:
+    def add(self, queue: str, entry: str, rows: list[TerminalJob], size: int) -> None:
+        """Take the rows of outbox entry ``entry``; their texts have ``size`` bytes."""
+        if self._held + len(rows) > MAX_ROWS or self._bytes + size > MAX_BYTES:
             return  # they are in the outbox, and the scheduler will find them
-        self._batches.append((queue, entry, rows))
+        self._batches.append(Batch(queue, entry, rows, size))
         self._held += len(rows)
+        self._bytes += size
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write_all(), name="recorder")
 
     async def _write_all(self) -> None:
-        failures = 0
         while self._batches:
             if self._held < BATCH:
                 await asyncio.sleep(GATHER)
-            taken = 0
-            rows: list[TerminalJob] = []
-            for _queue, _entry, some in self._batches:
-                if rows and len(rows) + len(some) > BATCH:
-                    break
-                rows += some
-                taken += 1
+            taken = self._next()
             try:
-                await self._store.insert(rows)
+                await self._store.insert([row for batch in taken for row in batch.rows])
                 self.failing = False
-                await self._clear(self._batches[:taken])
-            except StoreUnavailable as error:
-                failures += 1
-                if not self.failing:
+                self._faults.clear()
+                await self._clear(taken)
+            except Exception as error:  # noqa: BLE001 - without this task nothing would be stored any more
+                delay = self._faults.note(error)
+                if isinstance(error, StoreUnavailable) and not self.failing:
                     log.warning("results_delayed", rows=self._held, error=str(error))
                 self.failing = True
-                await asyncio.sleep(self._backoff.delay(failures))
-                continue
-            except QueueUnavailable:
-                pass  # the entries stay and are stored again, which changes nothing
-            failures = 0
-            del self._batches[:taken]
-            self._held -= len(rows)
+                if isinstance(error, StoreUnavailable) or self._faults.count < TRIES:
+                    await asyncio.sleep(delay)
+                    continue
+                log.error("results_left_to_outbox", rows=sum(len(batch.rows) for batch in taken), error=str(error))
+                self._faults.clear()
+            del self._batches[: len(taken)]
+            self._held -= sum(len(batch.rows) for batch in taken)
+            self._bytes -= sum(batch.size for batch in taken)
 
-    async def _clear(self, batches: list[tuple[str, str, list[TerminalJob]]]) -> None:
+    def _next(self) -> list[Batch]:
+        """As many of the oldest as one insert takes, at least one."""
+        count = 0
+        for index, batch in enumerate(self._batches):
+            count += len(batch.rows)
+            if index and count > BATCH:
+                return self._batches[:index]
+        return self._batches[:]
+
+    async def _clear(self, batches: list[Batch]) -> None:
+        """Take stored rows from the outbox. Entries that stay are stored again by the scheduler, which changes nothing."""
         entries: dict[str, list[str]] = {}
-        for queue, entry, _rows in batches:
-            entries.setdefault(queue, []).append(entry)
-        with translated():
-            for queue, ids in entries.items():
-                await self._client.xdel(keys.outbox(queue), *ids)
+        for batch in batches:
+            entries.setdefault(batch.queue, []).append(batch.entry)
+        for queue, ids in entries.items():
+            try:
+                with translated():
+                    await self._client.xdel(keys.outbox(queue), *ids)
+            except QueueUnavailable:
+                pass  # whoever needs the queue reports it
+            except RedisError as error:  # its keys were damaged from outside: the other queues' entries go
+                log.error("queue_damaged", queue=queue, error=str(error))
 
     async def flush(self, seconds: float) -> None:
         """Return when all is stored, after so many ``seconds``, or at the first failure: the outbox has the rest."""

@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
-from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable
 from dtq.job import TerminalJob
-from dtq.queue.claims import ClaimedJob, Claims
-from dtq.retry import Backoff
+from dtq.queue.claims import ClaimedJob, Claims, Finished
+from dtq_worker.faults import Faults
 from dtq_worker.outcome import Ending
 
 __all__ = ["Reporter"]
@@ -19,66 +18,151 @@ __all__ = ["Reporter"]
 BATCH = 500
 """Attempts ended by one call: it keeps the server busy for a few ms."""
 
+MAX_BYTES = 4 * 1024 * 1024
+"""Bytes of texts sent by one call, unless a single one is larger."""
+
+TRIES = 3
+"""Refusals after which a batch is split, and an ending refused by itself is taken for the one at fault."""
+
 log = structlog.get_logger("dtq.worker")
 
 
+class _Line:
+    """One queue's endings that wait to be sent."""
+
+    def __init__(self) -> None:
+        self.endings: list[Ending] = []
+        self.limit = BATCH
+        self.refusals = 0
+        """Refused batches in a row."""
+        self.accepted = 0
+        """Endings taken since one was first refused by itself: then it is not the queue that is at fault."""
+
+    def head(self) -> list[Ending]:
+        """The next batch."""
+        size = 0
+        for index, ending in enumerate(self.endings[: self.limit]):
+            size += len(ending.finish.text)
+            if index and size > MAX_BYTES:
+                return self.endings[:index]
+        return self.endings[: self.limit]
+
+    def took(self, count: int) -> None:
+        """The first ``count`` were accepted."""
+        del self.endings[:count]
+        self.accepted += count
+        self.refusals = 0
+        self.limit = min(BATCH, self.limit * 2)
+
+    def refused(self, count: int) -> Ending | None:
+        """The first ``count`` were refused together. Returns the ending at fault, taken out, once it is known."""
+        self.refusals += 1
+        if count > 1:
+            if self.refusals >= TRIES:
+                self.limit = max(1, count // 2)
+            return None
+        ending = self.endings.pop(0)
+        ending.tries += 1
+        if ending.tries == 1:
+            self.accepted = 0
+        if ending.tries >= TRIES and self.accepted:
+            return ending
+        self.endings.append(ending)  # the others first: whether they are accepted shows what is at fault
+        return None
+
+
 class Reporter:
-    """Sends endings. ``recorded(queue, outbox entry, rows)`` gets what is now terminal; ``counted`` every ending sent."""
+    """Sends endings.
+
+    ``recorded(queue, outbox entry, rows, bytes)`` gets what is now terminal; ``counted`` every ending sent. An ending
+    that the server refuses while it takes others is replaced by ``spoiled(ending, error)``; if that is refused too, it is
+    given up: ``dropped(queue)`` has its claim given back.
+    """
 
     def __init__(
-        self, claims: Claims, recorded: Callable[[str, str, list[TerminalJob]], None], counted: Callable[[list[Ending]], None]
+        self,
+        claims: Claims,
+        recorded: Callable[[str, str, list[TerminalJob], int], None],
+        counted: Callable[[list[Ending]], None],
+        spoiled: Callable[[Ending, Exception], Ending],
+        dropped: Callable[[str], None],
     ) -> None:
         """Send through ``claims``."""
+        self._spoiled = spoiled
+        self._dropped = dropped
         self._claims = claims
         self._recorded = recorded
         self._counted = counted
-        self._pending: dict[str, list[Ending]] = {}
+        self._pending: dict[str, _Line] = {}
         self._task: asyncio.Task[None] | None = None
-        self._backoff = Backoff(base=0.05, cap=2.0)
+        self._faults = Faults("reporter", base=0.05, cap=2.0)
 
     def add(self, ending: Ending) -> None:
         """Take an ending; it is sent as soon as the previous call returns."""
-        self._pending.setdefault(ending.finish.job.queue, []).append(ending)
+        queue = ending.finish.job.queue
+        if queue not in self._pending:
+            self._pending[queue] = _Line()
+        self._pending[queue].endings.append(ending)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._send_all(), name="reporter")
 
     @property
     def backlog(self) -> int:
         """Endings not yet sent."""
-        return sum(map(len, self._pending.values()))
+        return sum(len(line.endings) for line in self._pending.values())
 
     def jobs(self) -> list[ClaimedJob]:
         """The jobs whose ends are not yet confirmed."""
-        return [ending.finish.job for endings in self._pending.values() for ending in endings]
+        return [ending.finish.job for line in self._pending.values() for ending in line.endings]
 
     async def _send_all(self) -> None:
-        failures = 0
         while self._pending:
-            queue, endings = next(iter(self._pending.items()))
-            batch = endings[:BATCH]
+            queue, line = next(iter(self._pending.items()))
+            batch = line.head()
             try:
-                await self._send(queue, batch)
-            except (QueueUnavailable, RedisError) as error:  # RedisError: the queue's keys were damaged from outside
-                failures += 1
+                done = await self._claims.finish(queue, [ending.finish for ending in batch])
+            except Exception as error:  # noqa: BLE001 - without this task no attempt would ever end
                 self._pending[queue] = self._pending.pop(queue)  # the next try is another queue's, if there is one
+                delay = self._faults.note(error)
                 log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
-                await asyncio.sleep(self._backoff.delay(failures))
+                if not isinstance(error, QueueUnavailable):
+                    self._refused(queue, line, len(batch), error)
+                await asyncio.sleep(delay)
                 continue
-            failures = 0
-            del endings[: len(batch)]
-            self._pending.pop(queue, None)
-            if endings:  # to the back: each queue gets its turn
-                self._pending[queue] = endings
+            self._faults.clear()
+            line.took(len(batch))
+            self._pending.pop(queue)
+            if line.endings:  # to the back: each queue gets its turn
+                self._pending[queue] = line
+            try:
+                self._confirmed(queue, batch, done)
+            except Exception:
+                log.exception("duty_failed", duty="reporter")  # they have ended; what follows from it can be found again
 
-    async def _send(self, queue: str, batch: list[Ending]) -> None:
-        done = await self._claims.finish(queue, [ending.finish for ending in batch])
+    def _refused(self, queue: str, line: _Line, count: int, error: Exception) -> None:
+        """Split a batch that is refused again and again, until what is at fault stands alone; the others go on."""
+        ending = line.refused(count)
+        if ending is None:
+            return
+        if not ending.replaced:
+            log.error("outcome_refused", job=ending.finish.job.id, queue=queue, error=str(error))
+            ending = self._spoiled(ending, error)
+            ending.replaced = True
+            line.endings.append(ending)
+            return
+        log.error("claim_dropped", job=ending.finish.job.id, queue=queue, error=str(error))
+        self._dropped(queue)
+        if not line.endings:
+            self._pending.pop(queue, None)
+
+    def _confirmed(self, queue: str, batch: list[Ending], done: Finished) -> None:
         if done.stale or done.cancelled:
             for index in done.stale:
                 log.warning("stale_attempt", job=batch[index].finish.job.id, queue=queue)
             batch = [ending for index, ending in enumerate(batch) if index not in done.stale and index not in done.cancelled]
         rows = [ending.row for ending in batch if ending.row is not None]
         if done.outbox is not None and rows:
-            self._recorded(queue, done.outbox, rows)
+            self._recorded(queue, done.outbox, rows, sum(len(ending.finish.text) for ending in batch if ending.row is not None))
         self._counted(batch)
 
     async def flush(self) -> None:

@@ -12,8 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dtq.config import Settings
-from dtq.errors import QueueUnavailable
-from dtq.job import TerminalJob
+from dtq.errors import Permanent, QueueUnavailable
 from dtq.queue import Queue
 from dtq.queue.claims import Claims
 from dtq.registry import Registry
@@ -22,7 +21,7 @@ from dtq_worker.executor import Executor, key_of
 from dtq_worker.fetcher import Fetcher
 from dtq_worker.heartbeat import Heartbeat
 from dtq_worker.metrics import WorkerMetrics
-from dtq_worker.outcome import Ending, Outcome, Policy, conclude
+from dtq_worker.outcome import Ending, Outcome, Policy, conclude, unrecordable
 from dtq_worker.pool import HandlerProcesses
 from dtq_worker.progress import Progress
 from dtq_worker.recorder import Recorder, RowStore
@@ -65,8 +64,9 @@ class Worker:
         self.metrics = WorkerMetrics(lambda: (self._executor.busy, settings.workercount), lambda: self._heartbeat.last_beat)
         self._recorder = Recorder(store, queue.client)
         self._keeping_long = False
-        self._reporter = Reporter(self._claims, self._record, self._count)
-        self._fetcher = Fetcher(queue, self._claims, self._executor, Recovery(queue.client, self._claims, self._held))
+        recovery = Recovery(queue.client, self._claims, self._held)
+        self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt)
+        self._fetcher = Fetcher(queue, self._claims, self._executor, recovery)
         self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
 
     def start(self) -> None:
@@ -132,8 +132,11 @@ class Worker:
             if ending.finish.op == "r":
                 self._fetcher.expect(ending.finish.job.queue, ending.finish.delay_ms / 1000)
 
-    def _record(self, queue: str, entry: str, rows: list[TerminalJob]) -> None:
-        self._recorder.add(queue, entry, rows)
+    def _spoiled(self, ending: Ending, error: Exception) -> Ending:
+        """The queue does not take this ending: its job fails for good, since running it again would end in the same."""
+        outcome = unrecordable(ending.outcome, error)
+        outcome.cause = Permanent()
+        return conclude(ending.finish.job, self.name, outcome, self._policy)
 
     def _keep_results(self) -> None:
         self._keeping_long = self._recorder.failing
