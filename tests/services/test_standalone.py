@@ -291,3 +291,39 @@ def test_database_that_is_away(start: Start) -> None:
     up = start(DATABASEURL="postgresql://127.0.0.1:1/dtq")
     assert up.process.wait(START_SECONDS) == 1
     assert up.lines[-1].startswith("dtq: PostgreSQL does not answer")
+
+
+LEAVES_A_PROCESS = """
+import os, time
+from pydantic import BaseModel
+from dtq.registry import JobType, handler
+
+class Nothing(BaseModel):
+    pass
+
+FORKS = JobType("forks", Nothing)
+
+@handler(FORKS)
+def forks(payload: Nothing, ctx: object) -> int:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        time.sleep(60)
+        os._exit(0)
+    return child
+"""
+
+
+def test_a_dead_worker_is_replaced_although_a_process_it_left_holds_its_output(start: Start, folder: Path) -> None:
+    (folder / "leaves.py").write_text(LEAVES_A_PROCESS)
+    up = start(HANDLERS="leaves", PYTHONPATH=f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    address = up.until_ready()
+    job = http(address + "/submit", {"type": "forks", "payload": {}})["id"]
+    left = psutil.Process(http(f"{address}/jobs/{job}?wait=30")["result"])
+    try:
+        services(up)["dtq_worker"].kill()
+        up.until("(worker-1).*starts again")
+        again = http(address + "/submit", {"type": "email", "payload": DELAYED["payload"]})["id"]
+        assert http(f"{address}/jobs/{again}?wait=30")["state"] == "succeeded"
+    finally:
+        left.kill()

@@ -70,17 +70,25 @@ class Child:
         """Start the process, in a session of its own. Call this on the main thread, else it is not tied to our life."""
         self._last.clear()
         command = tied([sys.executable, "-m", *self.spec.command], signal.SIGKILL)
-        self._process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            env=dict(self.spec.environment),
-            start_new_session=True,
-        )
+        # A pipe of our own: asyncio takes a process for running as long as anybody, such as a process that it left behind,
+        # holds the other end of a pipe that asyncio made.
+        ours, theirs = os.pipe()
+        try:
+            self._process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=theirs,
+                stderr=theirs,
+                env=dict(self.spec.environment),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(ours)
+            raise
+        finally:
+            os.close(theirs)
         self._started = time.monotonic()
-        assert self._process.stdout is not None  # noqa: S101 - a pipe was asked for
-        self._reader = asyncio.create_task(self._read(self._process.stdout), name=f"log of {self.spec.name}")
+        self._reader = asyncio.create_task(self._read(ours), name=f"log of {self.spec.name}")
 
     async def wait(self) -> int:
         """Wait for the end of the process; its exit code, negative when a signal killed it."""
@@ -108,9 +116,18 @@ class Child:
             raise RuntimeError(f"{self.spec.name} was not started")
         return self._process, self._reader
 
-    async def _read(self, pipe: asyncio.StreamReader) -> None:
+    async def _read(self, descriptor: int) -> None:
+        stream = asyncio.StreamReader()
+        with os.fdopen(descriptor, "rb", buffering=0) as pipe:
+            transport, _ = await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stream), pipe)
+            try:
+                await self._keep_lines(stream)
+            finally:
+                transport.close()
+
+    async def _keep_lines(self, stream: asyncio.StreamReader) -> None:
         rest = b""
-        while chunk := await pipe.read(64 * 1024):
+        while chunk := await stream.read(64 * 1024):
             self.log.write(chunk)
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:

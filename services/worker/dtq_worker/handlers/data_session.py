@@ -176,7 +176,8 @@ def _reader(path: Path, table: DataInput, delimiter: str | None) -> str:
     if table.kind == "json":
         # All of inline rows decide on the types; a file is sampled, as DuckDB does.
         return f"read_json({_literal(path)}{', sample_size = -1' if table.rows is not None else ''})"
-    options = [_literal(path)]
+    # Without skip = 0 the sniffer may take a header and rows that do not fit the rest for preamble, and leave them out.
+    options = [_literal(path), "skip = 0"]
     if delimiter is not None:
         options.append(f"delim = {_literal(delimiter)}")
     if table.header is not None:
