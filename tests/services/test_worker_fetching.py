@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from worker_bench import Bench, Mark, until
@@ -137,6 +139,49 @@ async def test_a_damaged_queue_does_not_keep_the_others_from_work(bench: Bench) 
     await bench.worker(queues="broken,default")
     for _ in range(3):
         assert (await bench.run("echo")).state == "succeeded"
+
+
+async def test_unforeseen_faults_do_not_end_the_tasks_that_claim(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One in the look for lost claims, one in the claim's answer, two in the look for new queues."""
+    worker = await bench.worker(queues="*")
+    await bench.run("echo")
+    faults = {"check": 1, "start": 1, "queues": 2}
+
+    def flaky(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            if faults[name]:
+                faults[name] -= 1
+                raise KeyError(name)
+            return real(*args)
+
+        return call
+
+    fetcher = worker._fetcher
+    monkeypatch.setattr(fetcher._recovery, "check", flaky("check", fetcher._recovery.check))
+    monkeypatch.setattr(fetcher._executor, "start", flaky("start", fetcher._executor.start))
+    monkeypatch.setattr(fetcher._queue, "queues", flaky("queues", fetcher._queue.queues))
+    job = await bench.run("echo")
+    assert (job.state, len(job.attempts)) == ("succeeded", 1)
+    assert (await bench.run("echo", queue="new")).state == "succeeded"
+    assert set(faults.values()) == {0}
+
+
+async def test_the_first_sync_job_does_not_hold_up_the_event_loop(bench: Bench) -> None:
+    await bench.worker()
+    longest, done = 0.0, False
+
+    async def watch() -> None:
+        nonlocal longest
+        while not done:
+            before = time.monotonic()
+            await asyncio.sleep(0.005)
+            longest = max(longest, time.monotonic() - before)
+
+    watching = asyncio.create_task(watch())
+    assert (await bench.run("sync_echo")).state == "succeeded"
+    done = True
+    await watching
+    assert longest < 0.3
 
 
 async def test_a_burst_is_shared_by_two_workers(bench: Bench) -> None:

@@ -23,6 +23,7 @@ from dtq.job import JobError
 from dtq.queue.claims import ClaimedJob
 from dtq.registry import Handler, Registry
 from dtq_worker.context import Context
+from dtq_worker.faults import trace
 from dtq_worker.outcome import Outcome, describe, unrecordable, words
 from dtq_worker.pace import OVERDUE, Pace
 from dtq_worker.pool import HandlerProcesses
@@ -172,8 +173,9 @@ class Executor:
         """Report the end. What cannot be reported is reported as a failure: a job must not stay claimed for ever."""
         try:
             self._ended(running, outcome)
-        except Exception as error:
-            log.exception("outcome_unrecordable", job=running.job.id, queue=running.job.queue, type=running.job.type)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the job must end
+            job = running.job
+            log.error("outcome_unrecordable", job=job.id, queue=job.queue, type=job.type, error=words(error), exception=trace(error))
             self._ended(running, unrecordable(outcome, error))
 
     async def _attempt(self, running: Running, task: asyncio.Task[None]) -> Outcome:
@@ -195,7 +197,7 @@ class Executor:
         except _Remote as remote:
             kind = "permanent" if isinstance(remote.error, Permanent) else "error"
             return self._failure(running, started, describe(remote.error, kind, remote.trace), remote.error)
-        except (GeneratorExit, KeyboardInterrupt):
+        except GeneratorExit:
             raise
         except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is the job's outcome
             if running.is_stopped():

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import traceback
+
 import structlog
 
 from dtq.errors import Unavailable
 from dtq.retry import Backoff
 
-__all__ = ["Faults"]
+__all__ = ["Faults", "trace"]
 
 log = structlog.get_logger("dtq.worker")
+
+
+def trace(error: BaseException) -> str:
+    """A traceback as text. Left to a console's renderer, it could show every local variable, which takes seconds."""
+    return "".join(traceback.format_exception(error))
 
 
 class Faults:
@@ -25,7 +32,8 @@ class Faults:
         """Count a fault; the seconds to wait. A server that is away is the caller's to log, all else is told here."""
         self.count += 1
         if not isinstance(error, Unavailable):
-            log.error("duty_failed", duty=self._duty, failures=self.count, error=str(error), exc_info=error)
+            fields = {"exception": trace(error)} if self.count == 1 else {}
+            log.error("duty_failed", duty=self._duty, failures=self.count, error=str(error), **fields)
         return self._backoff.delay(self.count)
 
     def clear(self) -> None:

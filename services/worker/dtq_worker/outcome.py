@@ -58,6 +58,8 @@ class Ending:
     outcome: Outcome
     tries: int = 0
     """How often it was refused when sent alone."""
+    refused_at: int | None = None
+    """How many endings of its queue had been accepted when it was first refused."""
     replaced: bool = False
     """Whether it stands for an ending that was refused again and again."""
 
@@ -118,7 +120,7 @@ def conclude(job: ClaimedJob, worker: str, outcome: Outcome, policy: Policy) -> 
     decision = decide(outcome.cause or Permanent(), job.failures + 1, limit, policy.backoff)
     if decision.retry_in is None:
         return _end(job, worker, outcome, State.FAILED)
-    attempt = Attempt(job.attempt, worker, outcome.started, outcome.finished, "retry", outcome.error, outcome.logs)
+    attempt = Attempt(len(job.history) + 1, worker, outcome.started, outcome.finished, "retry", outcome.error, outcome.logs)
     return Ending(Finish(job, "r", _encode(attempt), int(decision.retry_in * 1000)), None, "retried", outcome)
 
 
@@ -133,7 +135,7 @@ def _payload(text: bytes, error: JobError | None) -> msgspec.Raw:
 
 
 def _end(job: ClaimedJob, worker: str, outcome: Outcome, state: State) -> Ending:
-    attempt = Attempt(job.attempt, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
+    attempt = Attempt(len(job.history) + 1, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
     row = TerminalJob(
         id=job.id,
         queue=job.queue,

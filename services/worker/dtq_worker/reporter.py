@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable
 
 import structlog
+from redis.exceptions import DataError, RedisError
 
 from dtq.errors import QueueUnavailable
 from dtq.job import TerminalJob
 from dtq.queue.claims import ClaimedJob, Claims, Finished
-from dtq_worker.faults import Faults
+from dtq_worker.faults import Faults, trace
 from dtq_worker.outcome import Ending
 
 __all__ = ["Reporter"]
@@ -36,7 +37,7 @@ class _Line:
         self.refusals = 0
         """Refused batches in a row."""
         self.accepted = 0
-        """Endings taken since one was first refused by itself: then it is not the queue that is at fault."""
+        """Endings taken. If some were since an ending was first refused, it is not the queue that is at fault."""
 
     def head(self) -> list[Ending]:
         """The next batch."""
@@ -54,18 +55,20 @@ class _Line:
         self.refusals = 0
         self.limit = min(BATCH, self.limit * 2)
 
-    def refused(self, count: int) -> Ending | None:
+    def refused(self, count: int, error: Exception) -> Ending | None:
         """The first ``count`` were refused together. Returns the ending at fault, taken out, once it is known."""
         self.refusals += 1
+        for ending in self.endings[:count]:
+            if ending.refused_at is None:
+                ending.refused_at = self.accepted
         if count > 1:
             if self.refusals >= TRIES:
                 self.limit = max(1, count // 2)
             return None
         ending = self.endings.pop(0)
         ending.tries += 1
-        if ending.tries == 1:
-            self.accepted = 0
-        if ending.tries >= TRIES and self.accepted:
+        unsent = isinstance(error, DataError) or not isinstance(error, RedisError)  # the server has not even seen it
+        if ending.tries >= TRIES and (unsent or self.accepted != ending.refused_at):
             return ending
         self.endings.append(ending)  # the others first: whether they are accepted shows what is at fault
         return None
@@ -136,12 +139,12 @@ class Reporter:
                 self._pending[queue] = line
             try:
                 self._confirmed(queue, batch, done)
-            except Exception:
-                log.exception("duty_failed", duty="reporter")  # they have ended; what follows from it can be found again
+            except Exception as error:  # noqa: BLE001 - they have ended; what follows from it can be found again
+                log.error("duty_failed", duty="reporter", error=str(error), exception=trace(error))
 
     def _refused(self, queue: str, line: _Line, count: int, error: Exception) -> None:
         """Split a batch that is refused again and again, until what is at fault stands alone; the others go on."""
-        ending = line.refused(count)
+        ending = line.refused(count, error)
         if ending is None:
             return
         if not ending.replaced:
