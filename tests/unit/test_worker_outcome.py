@@ -62,9 +62,16 @@ def test_a_jobs_own_limit_counts_before_the_workers(own: int | None, op: str) ->
 
 
 def test_crashes_do_not_use_up_retries() -> None:
-    ending = end(claimed(crashes=2, failures=1), failed(ValueError("bad")))
+    past = tuple(Attempt(number, "w", outcome=outcome) for number, outcome in enumerate(("lost", "retry", "lost"), 1))
+    ending = end(claimed(crashes=2, failures=1, history=past), failed(ValueError("bad")))
     assert ending.finish.op == "r"
     assert msgspec.json.decode(ending.finish.text, type=Attempt).number == 4
+
+
+def test_attempts_of_a_replayed_job_are_numbered_on() -> None:
+    past = (Attempt(1, "w", outcome="failed"),)
+    ending = end(claimed(replays=1, history=past), failed(ValueError("bad")))
+    assert msgspec.json.decode(ending.finish.text, type=Attempt).number == 2
 
 
 def test_permanent_fails_at_once() -> None:
