@@ -8,6 +8,7 @@ import socket
 import sys
 from types import FrameType
 
+import structlog
 import uvicorn
 import uvloop
 
@@ -102,6 +103,9 @@ async def serve(settings: Settings, registry: Registry) -> None:
             log_config=None,
             server_header=False,
             timeout_graceful_shutdown=max(1, int(settings.shutdownseconds)),
+        )
+        structlog.get_logger("dtq.submitter").info(
+            "submitter_started", address=settings.apiaddr, types=sorted(registry.types), keys=bool(settings.apikeysfile)
         )
         await Server(config, api).serve(sockets=[sock])
     finally:
