@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import itertools
 import json
 import os
@@ -12,7 +13,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -92,7 +92,7 @@ class System:
     def ready(self) -> bool:
         try:
             return bool(self.call("/readyz"))
-        except (OSError, urllib.error.HTTPError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return False
 
     def load(self) -> None:
@@ -104,7 +104,11 @@ class System:
                 else:
                     batch = self.call("/submit/batch", {"jobs": [self._job() for _ in range(50)]})
                     self.accepted.extend(job["id"] for job in batch["jobs"])
-            except (OSError, ValueError):  # killed, or not there again yet: whether that job was accepted is not known
+            except (
+                OSError,
+                ValueError,
+                http.client.HTTPException,
+            ):  # killed, or not there again yet: whether that job was accepted is not known
                 time.sleep(0.05)
 
     def _job(self) -> dict[str, Any]:
