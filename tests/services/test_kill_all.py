@@ -108,7 +108,7 @@ class System:
                 OSError,
                 ValueError,
                 http.client.HTTPException,
-            ):  # killed, or not there again yet: whether that job was accepted is not known
+            ):  # killed or away: nobody knows if it was accepted
                 time.sleep(0.05)
 
     def _job(self) -> dict[str, Any]:
