@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 __all__ = [
+    "LANE_PRIORITIES",
     "PRIORITIES",
     "TERMINAL",
     "TRANSITIONS",
@@ -70,6 +71,9 @@ class Priority(StrEnum):
 
 PRIORITIES: dict[str, str] = {"high": "h", "normal": "n", "low": "l"}
 """Priority name to the one-letter lane of its stream."""
+
+LANE_PRIORITIES: dict[str, str] = {lane: name for name, lane in PRIORITIES.items()} | {"f": "normal"}
+"""Lane to priority name. Lane f holds redelivered jobs of every priority; a job's record has its own lane."""
 
 
 class NewJob(msgspec.Struct, frozen=True, gc=False):

@@ -16,11 +16,7 @@ local first = redis.call('ZRANGE', p .. ':delayed', 0, 0, 'WITHSCORES')
 if first[2] then
   nextdue = tonumber(first[2])
   if nextdue <= now then
-    for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, left + 100)) do
-      local lane = redis.call('HGET', p .. ':job:' .. id, 'lane')
-      redis.call('ZREM', p .. ':delayed', id)
-      if lane then enqueue(p, id, lane) end
-    end
+    promote(p, now, left + 100)
     first = redis.call('ZRANGE', p .. ':delayed', 0, 0, 'WITHSCORES')
     nextdue = tonumber(first[2] or -1)
   end

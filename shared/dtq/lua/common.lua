@@ -87,6 +87,19 @@ local function enqueue(p, id, lane) -- puts a recorded job into a stream and not
   redis.call('HSET', p .. ':job:' .. id, 'st', 'queued', 'e', lane .. ':' .. eid)
 end
 
+local function promote(p, now, most) -- puts due jobs into their streams; returns how many
+  local promoted = 0
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, most)) do
+    local lane = redis.call('HGET', p .. ':job:' .. id, 'lane')
+    redis.call('ZREM', p .. ':delayed', id)
+    if lane then
+      enqueue(p, id, lane)
+      promoted = promoted + 1
+    end
+  end
+  return promoted
+end
+
 local function json_or_text(s) -- payloads are JSON; one that somebody broke by hand is kept as a string
   if is_json(s) then return s end
   return cjson.encode(utf8(s))

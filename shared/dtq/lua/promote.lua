@@ -8,15 +8,7 @@
 local p = KEYS[1]
 despite_full_memory(p)
 local now = clock()
-local promoted = 0
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, tonumber(ARGV[1]))) do
-  local lane = redis.call('HGET', p .. ':job:' .. id, 'lane')
-  redis.call('ZREM', p .. ':delayed', id)
-  if lane then
-    enqueue(p, id, lane)
-    promoted = promoted + 1
-  end
-end
+local promoted = promote(p, now, tonumber(ARGV[1]))
 if promoted > 0 then wake(p) end
 local first = redis.call('ZRANGE', p .. ':delayed', 0, 0, 'WITHSCORES')
 return {promoted, tonumber(first[2] or -1)}

@@ -9,7 +9,7 @@ import msgspec
 
 from dtq.errors import InvalidJobId
 from dtq.ids import make_id, parse_id
-from dtq.job import Attempt
+from dtq.job import LANE_PRIORITIES, Attempt
 from dtq.queue import keys, scripts
 from dtq.queue.connection import Client
 from dtq.queue.views import decode_attempts, decode_options
@@ -82,9 +82,6 @@ class Renewal(msgspec.Struct):
 
     held: bool
     cancels: list[str]
-
-
-_PRIORITY = {"h": "high", "n": "normal", "l": "low", "f": "normal"}
 
 
 class Claims:
@@ -160,7 +157,7 @@ def _job(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:
         except UnicodeDecodeError:
             return _defective(queue, lane, entry, "its type is not UTF-8")
         ms = int(entry.partition("-")[0])
-        return ClaimedJob(make_id(entry, lane, queue), queue, jtype, fields[3], lane, entry, ms, priority=_PRIORITY[lane])
+        return ClaimedJob(make_id(entry, lane, queue), queue, jtype, fields[3], lane, entry, ms, priority=LANE_PRIORITIES[lane])
     if count >= 3 and fields[0] == b"i":
         return _recorded(queue, lane, entry, fields)
     if count == 6 and fields[0] == b"t" and fields[4] == b"o":
@@ -188,7 +185,7 @@ def _recorded(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJo
         job = ClaimedJob(job_id, queue, jtype.decode(), payload, lane, entry, int(submitted), recorded=True)
         job.failures, job.crashes, job.replays = int(failures or 0), int(crashes or 0), int(replays or 0)
         job.history = decode_attempts(history or b"")
-        job.priority = _PRIORITY.get((home or b"n").decode(), "normal")
+        job.priority = LANE_PRIORITIES.get((home or b"n").decode(), "normal")
         return _with_options(job, options or b"")
     except (AttributeError, TypeError, ValueError):
         job = _defective(queue, lane, entry, "its record is missing or damaged")

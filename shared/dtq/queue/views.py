@@ -11,11 +11,10 @@ from typing import Any
 import msgspec
 
 from dtq.ids import submitted_ms
-from dtq.job import Attempt, JobView, State, TerminalJob
+from dtq.job import LANE_PRIORITIES, Attempt, JobView, State, TerminalJob
 
 __all__ = ["decode_attempts", "decode_options", "live_view", "read_terminal", "terminal_view"]
 
-_NAMES = {"h": "high", "n": "normal", "l": "low", "f": "normal"}
 _terminal = msgspec.json.Decoder(TerminalJob)
 _terminals = msgspec.json.Decoder(list[TerminalJob])
 _attempts = msgspec.json.Decoder(list[Attempt])
@@ -134,7 +133,7 @@ def live_view(job_id: str, queue: str, reply: list[Any]) -> JobView:
         queue=queue,
         type=rec.get(b"t", b"").decode(errors="replace"),
         state=state,
-        priority=_NAMES.get(rec.get(b"lane", b"n").decode(errors="replace"), "normal"),
+        priority=LANE_PRIORITIES.get(rec.get(b"lane", b"n").decode(errors="replace"), "normal"),
         payload=_json(rec.get(b"p", b"null")),
         submitted=_whole(rec.get(b"sub"), submitted_ms(job_id)),
         run_at=_whole(rec.get(b"due")) or None if state in (State.SCHEDULED, State.RETRYING) else None,
