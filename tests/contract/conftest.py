@@ -150,7 +150,7 @@ async def queue(raw_queue: Queue) -> AsyncIterator[Queue]:
     await _no_litter(raw_queue)
 
 
-LASTING = re.compile(r"dtq:queues|dtq:\{[^}]+\}:(f|h|n|l|outbox|wake|delayed|workers|dead|paused|seq|ticks|cancel|runs:.+)")
+LASTING = re.compile(r"dtq:queues|dtq:\{[^}]+\}:(f|h|n|l|outbox|wake|delayed|workers|dead|paused|idle|box:.+|seq|ticks|cancel|runs:.+)")
 RECORD = re.compile(r"dtq:\{([^}]+)\}:job:(.+)")
 
 

@@ -1,8 +1,8 @@
 """Claims jobs into free slots.
 
 A queue is *hot* while it may have work. One claim for a hot queue is under way at a time; meanwhile more slots become
-free, so batches grow with the load by themselves. When no queue is hot, a blocking read on the queues' wake lists waits:
-it returns at once when a job arrives, and its time-out grows while nothing comes.
+free, so batches grow with the load by themselves. When no queue is hot, the inbox waits: it brings the next job, or word
+of it, at once. All queues are looked at besides, from time to time, less often while nothing comes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ import structlog
 from redis.exceptions import RedisError
 
 from dtq.errors import QueueUnavailable
-from dtq.queue import Queue, keys
-from dtq.queue.claims import Claim, Claims
-from dtq.queue.connection import Client, connect, translated
+from dtq.queue import Queue
+from dtq.queue.claims import Claim, ClaimedJob, Claims
 from dtq_worker.executor import Executor
 from dtq_worker.faults import Faults
+from dtq_worker.inbox import MAX_OFFERS, Inbox
 from dtq_worker.recovery import Recovery
 
 __all__ = ["Fetcher"]
@@ -28,11 +28,14 @@ __all__ = ["Fetcher"]
 MAX_CLAIM = 500
 """Jobs of one claim: the script keeps the server busy for a few ms."""
 
-MAX_BLOCKING_QUEUES = 64
-"""Blocking reads on a cluster need a connection each; further queues are looked at every LOOK_AROUND seconds."""
-
 LOOK_AROUND = (1.0, 4.0)
-"""Shortest and longest time-out of the blocking read, seconds. After it, all queues are tried once."""
+"""Shortest and longest wait for the inbox, seconds. After it, all queues are tried once."""
+
+FULL = 0.01
+"""Seconds without a free slot after which the worker is idle to no queue: a job left in its box would wait there."""
+
+FAREWELL = 5.0
+"""Seconds at a stop for taking back what was left in boxes. Without Redis, the end of the lease frees it."""
 
 NEW_QUEUES = 0.5
 """Seconds between looks for queues that did not exist before (QUEUES=*)."""
@@ -56,10 +59,8 @@ class Fetcher:
         self._work = asyncio.Event()
         self._idle_rounds = 0
         self._tasks: list[asyncio.Task[None]] = []
-        self._waiters: dict[tuple[str, ...], asyncio.Task[None]] = {}
         self._stop = asyncio.Event()
-        self._blocking: Client | None = None
-        self._connecting = asyncio.Lock()
+        self._inbox = Inbox(queue, claims, self._arrived, self._doubt)
 
     def start(self) -> None:
         """Start claiming."""
@@ -75,17 +76,19 @@ class Fetcher:
         return list(self._names)
 
     async def stop(self) -> None:
-        """Stop claiming. A claim under way is finished and its jobs are started: they are this worker's already."""
+        """Stop claiming. A claim under way is finished; its jobs and those in boxes are started: they are this worker's."""
         self._stop.set()
-        tasks = [*self._tasks, *self._waiters.values()]
-        for task in tasks:
-            if task is not self._tasks[0]:
-                task.cancel()
+        for task in self._tasks[1:]:
+            task.cancel()
         self._work.set()
         self._executor.changed.set()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        if self._blocking is not None:
-            await self._blocking.aclose()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        try:
+            async with asyncio.timeout(FAREWELL):
+                await self._inbox.withdraw(list(self._inbox.offers))
+        except (QueueUnavailable, RedisError, TimeoutError) as error:
+            log.warning("queue_away", error=str(error), failures=1)
+        await self._inbox.close()
 
     # ------------------------------------------------------------------ claiming
 
@@ -109,9 +112,10 @@ class Fetcher:
 
     async def _round(self) -> None:
         """One step: wait for a free slot, or claim from the first hot queue, or wait for work."""
+        if self._inbox.offers:
+            self._inbox.listen(self._names)  # whatever comes, nothing may stay unread in a box
         if self._executor.free <= 0:
-            self._executor.changed.clear()
-            await self._executor.changed.wait()
+            await self._wait_for_slot()
             return
         self._heat_due()
         name = next((known for known in self._names if known in self._hot), None)
@@ -119,9 +123,14 @@ class Fetcher:
             await self._wait_for_work()
             return
         wanted = min(self._executor.free, MAX_CLAIM)
+        wait = len(self._names) <= MAX_OFFERS
         try:
-            await self._recovery.check(name)
-            claim = await self._claims.claim(name, wanted)
+            if self._recovery.doubts(name):
+                await self._inbox.withdraw([name])
+                await self._recovery.check(name)
+            if wait:
+                self._inbox.offer(name)
+            claim = await self._claims.claim(name, wanted, wait=wait)
             if claim.jobs:
                 self._idle_rounds = 0
                 self._executor.start(claim.jobs)
@@ -138,6 +147,8 @@ class Fetcher:
         """A queue that gave less than asked is empty for now. All queues take turns; named ones are in strict order."""
         if len(claim.jobs) < wanted:
             self._hot.pop(name, None)
+        else:
+            self._inbox.offer_void(name)
         if claim.next_due is not None:
             self.expect(name, (claim.next_due - claim.now) / 1000)
         if self._fixed is None and len(self._names) > 1 and claim.jobs:
@@ -165,7 +176,7 @@ class Fetcher:
         next_due = min(self._due.values(), default=None)
         if next_due is not None:
             timeout = min(timeout, max(0.001, next_due - time.monotonic()))
-        self._ensure_waiters()
+        self._inbox.listen(self._names)
         self._work.clear()
         if self._hot or self._stop.is_set():
             return
@@ -176,40 +187,30 @@ class Fetcher:
                 self._idle_rounds = min(self._idle_rounds + 1, 8)
                 self._hot.update(dict.fromkeys(self._names))
 
-    def _ensure_waiters(self) -> None:
-        """One blocking read over all queues; on a cluster one a queue, since they lie in different slots."""
-        groups = [(name,) for name in self._names[:MAX_BLOCKING_QUEUES]] if self._queue.cluster else [tuple(sorted(self._names))]
-        for group in [known for known in self._waiters if known not in groups]:
-            self._waiters.pop(group).cancel()
-        for group in groups:
-            task = self._waiters.get(group)
-            if group and (task is None or task.done()):
-                self._waiters[group] = asyncio.create_task(self._wait_on(group), name="wake")
+    async def _wait_for_slot(self) -> None:
+        self._executor.changed.clear()
+        if self._inbox.offers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._executor.changed.wait(), FULL)
+                return
+            names = list(self._inbox.offers)
+            await self._inbox.withdraw(names)
+            self._hot.update(dict.fromkeys(names))
+        await self._executor.changed.wait()
 
-    async def _wait_on(self, names: tuple[str, ...]) -> None:
-        """Block until one of the queues has a wake token, however often the read times out or breaks."""
-        found = None
-        faults = Faults("wake", base=0.2)
-        while found is None:
-            try:
-                client = await self._blocking_client()
-                with translated():
-                    found = await client.blpop([keys.wake(name) for name in names], timeout=LOOK_AROUND[1] * 4)
-            except QueueUnavailable:
-                await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
-            except Exception as error:  # noqa: BLE001 - the queues are looked at all the same, every LOOK_AROUND seconds
-                await asyncio.sleep(faults.note(error))
-        name = found[0].decode().removeprefix("dtq:{").removesuffix("}:wake")
-        self._hot[name] = None
+    def _arrived(self, name: str, job: ClaimedJob | None) -> None:
+        """The inbox brought a job, or word that there may be one."""
+        if job is not None:
+            self._executor.start([job])
         self._idle_rounds = 0
+        self._hot[name] = None
         self._work.set()
 
-    async def _blocking_client(self) -> Client:
-        """One client for all blocking reads, made by the first of them."""
-        async with self._connecting:
-            if self._blocking is None:
-                self._blocking = await connect(self._queue.settings.redis_url, blocking=True, connections=MAX_BLOCKING_QUEUES + 8)
-            return self._blocking
+    def _doubt(self, name: str) -> None:
+        """A job may have been lost on its way into the inbox."""
+        self._recovery.doubt(name)
+        self._hot[name] = None
+        self._work.set()
 
     # ------------------------------------------------------------------ which queues
 

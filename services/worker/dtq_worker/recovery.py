@@ -32,7 +32,7 @@ log = structlog.get_logger("dtq.worker")
 class Recovery:
     """``known()`` answers (queue, lane, entry) of every claim that this worker runs or has yet to report the end of.
 
-    No claim may be under way while :meth:`check` runs.
+    No claim may be under way while :meth:`check` runs, nor a job on its way into the inbox.
     """
 
     def __init__(self, client: Client, claims: Claims, known: Callable[[], set[tuple[str, str, str]]]) -> None:
@@ -47,15 +47,18 @@ class Recovery:
         now = time.monotonic()
         self._looks[queue] = [now, now + LATER]
 
+    def doubts(self, queue: str) -> bool:
+        """Whether it is time to look."""
+        looks = self._looks.get(queue)
+        return looks[0] <= time.monotonic() if looks else False
+
     async def check(self, queue: str) -> None:
-        """Look, if there is doubt and it is time to.
+        """Look.
 
         Raises:
             QueueUnavailable: the doubt remains.
         """
-        looks = self._looks.get(queue)
-        if not looks or looks[0] > time.monotonic():
-            return
+        looks = self._looks[queue]  # another doubt meanwhile makes new ones
         lost = [item for lane in keys.LANES for item in await self._lost(queue, lane)]
         if lost:
             log.warning("claims_given_back", queue=queue, jobs=[item.job.id for item in lost])

@@ -20,6 +20,7 @@ from dtq.retry import Backoff
 from dtq_worker.executor import Executor, key_of
 from dtq_worker.fetcher import Fetcher
 from dtq_worker.heartbeat import Heartbeat
+from dtq_worker.inbox import MAX_OFFERS
 from dtq_worker.metrics import WorkerMetrics
 from dtq_worker.outcome import Ending, Outcome, Policy, conclude, unrecordable
 from dtq_worker.pool import HandlerProcesses
@@ -33,9 +34,6 @@ __all__ = ["Worker", "worker_name"]
 
 LONG_TTL_MS = 7 * 86_400_000
 """How long finished jobs stay in Redis while PostgreSQL is away: they can be read nowhere else."""
-
-RENEW_ALL = 50
-"""With more queues than this, only those with running jobs are renewed."""
 
 log = structlog.get_logger("dtq.worker")
 
@@ -146,7 +144,7 @@ class Worker:
         """Called in the heartbeat's thread."""
         busy = {running.job.queue for running in list(self._executor.active.values())}
         names = self._fetcher.names
-        return names if len(names) <= RENEW_ALL else sorted(busy)
+        return names if len(names) <= MAX_OFFERS else sorted(busy)  # an offer without a lease is passed over
 
     def _on_cancels(self, ids: list[str]) -> None:
         self._loop.call_soon_threadsafe(self._executor.cancel, ids)

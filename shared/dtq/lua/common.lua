@@ -22,7 +22,56 @@ local function text(n) -- a whole number in full: Lua prints large ones as 1.7e+
   return string.format('%.0f', n)
 end
 
-local function wake(p) -- one token lets one idle worker out of its blocking read
+-- Reads up to n entries of a lane for a worker, as XREADGROUP gives them; an entry of a job with a record (fields "i", ID)
+-- gets its record appended: t, p, o, n, c, a, sub, rp, lane. Nil if there are none; second, the error of a damaged lane.
+local function read_lane(p, lane, worker, n)
+  local stream = p .. ':' .. lane
+  local got = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', n, 'STREAMS', stream, '>')
+  if got and got.err then
+    redis.pcall('XGROUP', 'CREATE', stream, GROUP, '0', 'MKSTREAM')
+    got = redis.pcall('XREADGROUP', 'GROUP', GROUP, worker, 'COUNT', n, 'STREAMS', stream, '>')
+    if got and got.err then return nil, got.err end
+  end
+  if not (got and got[1]) then return nil end
+  local entries = got[1][2]
+  for _, entry in ipairs(entries) do
+    local fields = entry[2]
+    if fields and fields[1] == 'i' then
+      fields[#fields + 1] = redis.call('HMGET', p .. ':job:' .. fields[2], 't', 'p', 'o', 'n', 'c', 'a', 'sub', 'rp', 'lane')
+    end
+  end
+  return entries
+end
+
+local LANES = {'f', 'h', 'n', 'l'} -- in the order of claiming
+
+local function read_first(p, worker) -- the first job there is, as JSON [lane, entry id, fields]
+  for _, lane in ipairs(LANES) do
+    local entries = read_lane(p, lane, worker, 1)
+    if entries then return cjson.encode({lane, entries[1][1], entries[1][2]}) end
+  end
+  return nil
+end
+
+-- Lets one idle worker know that there may be work. The one that has waited longest under a valid lease gets the first
+-- job into its box, claimed for it: it starts without a claim of its own, so that submit and claim cost one fsync. With
+-- `look` it is asked to look even if there is no job. Where no worker waits, a token is left for the next blocking read.
+local function wake(p, look)
+  for _ = 1, 8 do
+    local idle = redis.pcall('ZPOPMIN', p .. ':idle')
+    local worker = idle[1]
+    if not worker then break end
+    local lease = redis.call('ZSCORE', p .. ':workers', worker)
+    if lease and tonumber(lease) > clock() then
+      local job = redis.call('EXISTS', p .. ':paused') == 0 and read_first(p, worker)
+      if job or look then
+        redis.call('RPUSH', p .. ':box:' .. worker, job or '')
+      else
+        redis.call('ZADD', p .. ':idle', idle[2], worker)
+      end
+      return
+    end
+  end
   if redis.call('LLEN', p .. ':wake') == 0 then redis.call('RPUSH', p .. ':wake', '1') end
 end
 

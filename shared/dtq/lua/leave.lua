@@ -7,7 +7,7 @@
 local p, worker = KEYS[1], ARGV[1]
 despite_full_memory(p)
 local left = 0
-for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
+for _, lane in ipairs(LANES) do
   local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, '-', '+', 1, worker)
   if found.err then
     -- no such stream or group: nothing claimed there
@@ -17,6 +17,8 @@ for _, lane in ipairs({'f', 'h', 'n', 'l'}) do
     redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker)
   end
 end
+redis.call('ZREM', p .. ':idle', worker)
+redis.call('DEL', p .. ':box:' .. worker)
 wake(p) -- a token that this worker's last blocking read took is given back
 if left > 0 then redis.call('ZADD', p .. ':workers', '0', worker) else redis.call('ZREM', p .. ':workers', worker) end
 return left

@@ -11,7 +11,6 @@ local p, budget, crashes = KEYS[1], tonumber(ARGV[1]), tonumber(ARGV[2])
 despite_full_memory(p)
 local resultttl, deadttl = ARGV[3], ARGV[4]
 local now = clock()
-local LANES = {'f', 'h', 'n', 'l'}
 
 -- When nobody asked for a while, the server or the network may have stood still: then live workers could not renew
 -- either, and get the time to do so before anyone is taken for dead.
@@ -90,6 +89,8 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. ':workers', '-inf', tex
   if budget > 0 then
     for _, lane in ipairs(LANES) do redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker) end
     redis.call('ZREM', p .. ':workers', worker)
+    redis.call('ZREM', p .. ':idle', worker)
+    redis.call('DEL', p .. ':box:' .. worker)
     removed = removed + 1
   end
 end

@@ -50,7 +50,7 @@ if limit > 0 then
   for key, n in pairs(adding) do
     local p = KEYS[key]
     local held = redis.call('ZCARD', p .. ':delayed')
-    for _, lane in ipairs({'f', 'h', 'n', 'l'}) do held = held + redis.call('XLEN', p .. ':' .. lane) end
+    for _, lane in ipairs(LANES) do held = held + redis.call('XLEN', p .. ':' .. lane) end
     if n > 0 and held + n > limit then return redis.error_reply('FULL ' .. key) end
   end
 end
@@ -69,7 +69,7 @@ local function add(p, lane, jtype, options, payload)
 end
 
 local reply = {now}
-local ready = {}
+local ready, due_first = {}, {}
 local i = 3
 while i <= total do
   local key = tonumber(ARGV[i + 1])
@@ -96,7 +96,7 @@ while i <= total do
       if mode ~= '0' and due > now then
         answer = schedule(p, lane, jtype, options, ARGV[i + 5], due)
         id = answer[1]
-        if redis.call('ZRANGE', p .. ':delayed', 0, 0)[1] == id then ready[p] = true end -- an idle worker learns when it is due
+        if redis.call('ZRANGE', p .. ':delayed', 0, 0)[1] == id then due_first[p] = true end
       else
         answer = add(p, lane, jtype, options, ARGV[i + 5])
         local ms, seq = string.match(answer, '^(%d+)-(%d+)$')
@@ -113,4 +113,5 @@ while i <= total do
   end
 end
 for p, _ in pairs(ready) do wake(p) end
+for p, _ in pairs(due_first) do wake(p, true) end -- an idle worker learns when the next is due
 return reply

@@ -15,7 +15,7 @@ from dtq.queue.connection import Client
 from dtq.queue.views import decode_attempts, decode_options
 from dtq.queue.wire import Wire
 
-__all__ = ["Claim", "ClaimedJob", "Claims", "Finish", "Finished", "Renewal", "read_claim"]
+__all__ = ["Claim", "ClaimedJob", "Claims", "Finish", "Finished", "Renewal", "read_box", "read_claim"]
 
 
 class ClaimedJob(msgspec.Struct, gc=False):
@@ -101,6 +101,7 @@ class Claims:
         self._finish = scripts.load("finish")
         self._renew = scripts.load("renew")
         self._leave = scripts.load("leave")
+        self._retract = scripts.load("retract")
 
     async def close(self) -> None:
         """Give the connection back."""
@@ -110,10 +111,19 @@ class Claims:
         """Keep jobs that finish from now on for ``result_ms`` ms."""
         self._result_ms = result_ms
 
-    async def claim(self, queue: str, count: int) -> Claim:
-        """Take up to ``count`` jobs."""
-        reply = await self._claim.run_by(self._wire.call, [keys.prefix(queue)], [self.worker, count, self._lease_ms])
+    async def claim(self, queue: str, count: int, *, wait: bool = False) -> Claim:
+        """Take up to ``count`` jobs. If there are fewer and ``wait``, the next one may be left in the worker's box."""
+        args = [self.worker, count, self._lease_ms, "1" if wait else ""]
+        reply = await self._claim.run_by(self._wire.call, [keys.prefix(queue)], args)
         return read_claim(queue, reply)
+
+    async def retract(self, queue: str, *, word: bool = False) -> list[bytes]:
+        """Wait no more: nothing is put into the box from now on. Returns what is in it, for :func:`read_box`.
+
+        ``word`` leaves a word in the box, so that a blocking read on it ends.
+        """
+        found: list[bytes] = await self._retract.run_by(self._wire.call, [keys.prefix(queue)], [self.worker, "1" if word else ""])
+        return found
 
     async def finish(self, queue: str, ends: Sequence[Finish]) -> Finished:
         """End attempts of jobs of one queue. What is no longer this worker's is left as it is, and reported stale."""
@@ -147,6 +157,25 @@ def read_claim(queue: str, reply: list[Any]) -> Claim:
             jobs.append(_job(queue, lane, entry.decode(), fields))
     due = reply[2]
     return Claim(reply[0], reply[1] == 1, None if due < 0 else due, jobs)
+
+
+def read_box(queue: str, content: bytes) -> ClaimedJob | None:
+    """What was found in a worker's box: a job claimed for it, or None for a word to look.
+
+    Raises:
+        ValueError: it cannot be read; the job, if it is one, is claimed all the same.
+    """
+    if not content:
+        return None
+    lane, entry, fields = msgspec.json.decode(content, type=tuple[str, str, list[Any]])
+    return _job(queue, lane, entry, [_raw(field) for field in fields])
+
+
+def _raw(field: Any) -> Any:
+    """A field as the claim script replies it: bytes, None, or a list of them."""
+    if isinstance(field, list):
+        return [_raw(item) for item in field]
+    return field.encode() if isinstance(field, str) else None
 
 
 def _job(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:

@@ -327,12 +327,7 @@ class Queue:
 
     async def resume(self, queue: str) -> None:
         """Hand out jobs again."""
-        with translated():
-            pipe = self.client.pipeline(transaction=False)
-            pipe.delete(keys.paused(queue))
-            pipe.rpush(keys.wake(queue), "1")
-            pipe.ltrim(keys.wake(queue), 0, 0)
-            await pipe.execute()
+        await self._run("resume", queue)
 
     async def queues(self) -> list[str]:
         """Names of all queues ever submitted to, sorted."""

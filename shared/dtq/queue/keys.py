@@ -9,11 +9,13 @@ __all__ = [
     "GROUP",
     "LANES",
     "QUEUES",
+    "box",
     "cancels",
     "dead",
     "delayed",
     "done",
     "idempotency",
+    "idle",
     "lane",
     "outbox",
     "paused",
@@ -81,6 +83,16 @@ def cancels(queue: str) -> str:
 def paused(queue: str) -> str:
     """Present while the queue is paused."""
     return f"dtq:{{{queue}}}:paused"
+
+
+def idle(queue: str) -> str:
+    """Sorted set of the workers that wait for a job, by since when in ms."""
+    return f"dtq:{{{queue}}}:idle"
+
+
+def box(queue: str, worker: str) -> str:
+    """List in which an idle worker finds a job claimed for it, or a word to look."""
+    return f"dtq:{{{queue}}}:box:{worker}"
 
 
 def wake(queue: str) -> str:
