@@ -17,6 +17,7 @@ from dtq.ids import tick_id
 from dtq.job import NewJob, State, TerminalJob
 from dtq.queue import FireTick, Queue
 from dtq.queue.claims import Claims, Finish
+from dtq.roles import each
 from dtq.schedule.entry import Entry
 from dtq.schedule.spec import ScheduleSpec, parse_spec
 from dtq.schedule.store import ScheduleStore
@@ -24,7 +25,6 @@ from dtq.schedule.trigger import trigger
 from dtq.storage import Store
 from dtq_scheduler.duties import Forwarder, Janitor, Recoverer, Sweeper
 from dtq_scheduler.metrics import Gauges, QueueCollector, ScheduleMetrics, make_registry
-from dtq_scheduler.roles import each
 from dtq_scheduler.ticker import Ticker
 from dtq_scheduler.watcher import Watcher
 

@@ -11,12 +11,12 @@ from prometheus_client import generate_latest
 from dtq.errors import QueueUnavailable
 from dtq.queue import QueueStats
 from dtq.retry import Backoff
+from dtq.roles import Role, Roles, each
 from dtq.schedule.entry import Entry
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import Observed
 from dtq_scheduler.duties import interval
 from dtq_scheduler.metrics import QueueCollector, ScheduleMetrics, make_registry
-from dtq_scheduler.roles import Role, Roles, each
 from dtq_scheduler.watcher import pause_ms
 
 SPEC = parse_spec({"schedule": "@daily", "jobTemplate": {"type": "email"}})

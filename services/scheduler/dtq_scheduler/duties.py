@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from dtq.queue import Queue
+from dtq.roles import each
 from dtq.storage import Store
-from dtq_scheduler.roles import each
 
 __all__ = ["Forwarder", "Janitor", "Recoverer", "Sweeper", "interval"]
 

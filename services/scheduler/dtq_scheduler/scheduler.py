@@ -9,11 +9,11 @@ import structlog
 from dtq.config import Settings
 from dtq.queue import Queue
 from dtq.retry import Backoff
+from dtq.roles import Role, Roles
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
 from dtq_scheduler.duties import Forwarder, Janitor, Recoverer, Sweeper
 from dtq_scheduler.metrics import Gauges, QueueCollector, ScheduleMetrics, make_registry
-from dtq_scheduler.roles import Role, Roles
 from dtq_scheduler.ticker import Ticker
 from dtq_scheduler.watcher import Watcher
 

@@ -12,12 +12,12 @@ import structlog
 
 from dtq.errors import InvalidSchedule
 from dtq.queue import FireTick, Queue
+from dtq.roles import each
 from dtq.schedule.decide import Start, decide
 from dtq.schedule.entry import Advance, Entry
 from dtq.schedule.outcome import advance, unreadable
 from dtq.schedule.store import ScheduleStore
 from dtq_scheduler.metrics import ScheduleMetrics
-from dtq_scheduler.roles import each
 
 __all__ = ["Ticker"]
 

@@ -7,10 +7,10 @@ import structlog
 from dtq.errors import InvalidJobId, StoreUnavailable
 from dtq.job import State
 from dtq.queue import Queue, Run
+from dtq.roles import each
 from dtq.schedule.entry import Entry
 from dtq.schedule.store import Observed, ScheduleStore
 from dtq.storage import Store
-from dtq_scheduler.roles import each
 
 __all__ = ["Watcher", "pause_ms"]
 

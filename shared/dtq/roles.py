@@ -20,7 +20,7 @@ STOP_SECONDS = 5.0
 
 T = TypeVar("T")
 
-log = structlog.get_logger("dtq.scheduler")
+log = structlog.get_logger("dtq.roles")
 
 
 class Role:
