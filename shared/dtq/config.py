@@ -6,14 +6,14 @@ Every field is one variable: the field name in upper case. ``dtq config`` prints
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dtq.errors import ConfigError
 
-__all__ = ["QUEUE_NAME", "Settings", "load_settings", "parse_addr"]
+__all__ = ["QUEUE_NAME", "Settings", "load_as", "load_settings", "parse_addr"]
 
 QUEUE_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,62}", re.ASCII)
 """What a queue may be called: the name becomes part of Redis keys, job ids and metric labels."""
@@ -137,14 +137,22 @@ class Settings(BaseSettings):
         return [name.strip() for name in self.handlers.split(",") if name.strip()]
 
 
+S = TypeVar("S", bound=Settings)
+
+
 def load_settings(**overrides: object) -> Settings:
-    """Read the environment.
+    """Read the environment. Raises as :func:`load_as`."""
+    return load_as(Settings, **overrides)
+
+
+def load_as(kind: type[S], **overrides: object) -> S:
+    """Read the environment into ``kind``: a service may have settings of its own besides those of all.
 
     Raises:
         ConfigError: one line per wrong variable: its name, its value and what is allowed.
     """
     try:
-        return Settings(**overrides)  # type: ignore[arg-type]
+        return kind(**overrides)  # type: ignore[arg-type]
     except ValidationError as error:
         lines = []
         for item in error.errors():

@@ -17,7 +17,7 @@ from dtq.registry import Registry
 from dtq.requests import MalformedJson, parse_instant
 from dtq.schedule.cron import MAX_PREVIEW, preview
 from dtq.schedule.entry import rfc3339
-from dtq.schedule.spec import JobTemplate, check_name, parse_spec
+from dtq.schedule.spec import MAX_NAME, JobTemplate, check_name, parse_spec
 from dtq.schedule.trigger import forget, trigger
 from dtq_submitter.body import BodyHeaders, read_body
 from dtq_submitter.openapi.answers import answers
@@ -44,7 +44,7 @@ def schedules_router(services: Services) -> APIRouter:
     @router.get("/schedules", operation_id="list_schedules", summary="List schedules", responses=answers({200: SCHEDULES}, 422, 503))
     async def list_(
         cursor: Annotated[
-            str | None, Query(max_length=253, description="next_cursor of the page before.", examples=["nightly-report"])
+            str | None, Query(max_length=MAX_NAME, description="next_cursor of the page before.", examples=["nightly-report"])
         ] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="Most schedules on the page.", examples=[100])] = 100,
     ) -> Response:

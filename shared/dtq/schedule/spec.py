@@ -15,22 +15,25 @@ from dtq.requests import MAX_TIMEOUT
 from dtq.schedule.cron import parse_line
 from dtq.schedule.zones import UTC_ZONE, load_zone
 
-__all__ = ["JobTemplate", "Policy", "ScheduleSpec", "check_name", "parse_spec"]
+__all__ = ["MAX_NAME", "JobTemplate", "Policy", "ScheduleSpec", "check_name", "parse_spec"]
 
 Policy = Literal["Allow", "Forbid", "Replace"]
+
+MAX_NAME = 63 + 1 + 253
+"""Longest name of a schedule: a ScheduledJob resource's is ``namespace.name``."""
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
 
 
 def check_name(name: str) -> str:
-    """``name``, if a schedule may be called so: a DNS-1123 subdomain, as every Kubernetes resource.
+    """``name``, if a schedule may be called so: a DNS-1123 subdomain, as every Kubernetes resource, with room for its namespace.
 
     Raises:
         InvalidSchedule: it may not; the error names the field name.
     """
-    if len(name) <= 253 and _NAME.fullmatch(name):
+    if len(name) <= MAX_NAME and _NAME.fullmatch(name):
         return name
-    problem = "must be at most 253 of a-z, 0-9, '-' and '.', and begin and end with a letter or digit (a DNS-1123 subdomain)"
+    problem = f"must be at most {MAX_NAME} of a-z, 0-9, '-' and '.', and begin and end with a letter or digit (a DNS-1123 subdomain)"
     raise InvalidSchedule(f"name: {problem}", [("name", problem)])
 
 
