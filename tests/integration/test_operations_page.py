@@ -8,6 +8,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from dtq.storage import Store
+from dtq.storage.metrics import PoolCollector
 from dtq_scheduler.metrics import QueueCollector, ScheduleMetrics, make_registry
 from dtq_submitter.metrics import Metrics
 from dtq_worker.metrics import WorkerMetrics
@@ -37,7 +39,9 @@ def test_the_metrics_are_those_of_the_services() -> None:
     registry = make_registry()
     ScheduleMetrics(registry)
     worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0)
-    families = [*registry.collect(), *QueueCollector().collect(), *Metrics().registry.collect(), *worker.collect()]
+    pool = PoolCollector(Store("postgresql://127.0.0.1:1/none").pool_stats)
+    collectors = (registry, QueueCollector(), pool, Metrics().registry, worker)
+    families = [family for collector in collectors for family in collector.collect()]
     exported = {family.name + ("_total" if family.type == "counter" else "") for family in families if family.name.startswith("dtq_")}
     assert set(re.findall(r"^\| `(dtq_\w+)` \|", PAGE, re.MULTILINE)) == exported
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -350,6 +351,8 @@ async def test_queue_and_schedule_gauges(
     assert 'dtq_queue_demand{queue="default"} 1.0' in text
     assert 'dtq_queue_paused{queue="default"} 0.0' in text
     assert 'dtq_outbox_entries{queue="default"} 1.0' in text
+    assert re.search(r'^dtq_outbox_oldest_age_seconds{queue="default"} [\d.]+$', text, re.MULTILINE)
+    assert re.search(r'^dtq_redis_memory_used_bytes{node="127.0.0.1:\d+"} \d', text, re.MULTILINE)
     assert 'dtq_schedule_last_success_timestamp_seconds{name="n",namespace=""}' in text
     assert 'dtq_build_info{service="scheduler"' in text
 

@@ -299,6 +299,7 @@ async def test_metrics_count_jobs_and_name_no_ids(alone: Running) -> None:
     text = (await alone.http.get("/metrics")).text
     assert 'dtq_jobs_submitted_total{queue="default",type="email"} 1.0' in text
     assert "dtq_build_info{" in text
+    assert "dtq_postgres_pool_limit 4.0" in text
     assert job not in text
 
 

@@ -17,6 +17,7 @@ from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import Observed
 from dtq_scheduler.duties import interval
 from dtq_scheduler.metrics import QueueCollector, ScheduleMetrics, make_registry
+from dtq_scheduler.servers import Memory
 from dtq_scheduler.watcher import pause_ms
 
 SPEC = parse_spec({"schedule": "@daily", "jobTemplate": {"type": "email"}})
@@ -139,9 +140,12 @@ def test_queue_gauges_vanish_when_they_cannot_be_renewed() -> None:
     registry = make_registry()
     collector = QueueCollector(lambda: clock[0])
     registry.register(collector)
-    collector.renew([QueueStats("q", 1, 0, 0, 0, 0, 0.0, False, 0, 0)], {"ns.n": (5000, "prod/ns")})
+    collector.renew([QueueStats("q", 1, 0, 0, 0, 0, 0.0, False, 0, 0)], {"ns.n": (5000, "prod/ns")}, {}, [Memory("r:6379", 7, 0)])
     text = generate_latest(registry).decode()
     assert 'dtq_queue_demand{queue="q"} 1.0' in text
     assert 'dtq_schedule_last_success_timestamp_seconds{name="ns.n",namespace="ns"} 5.0' in text
+    assert 'dtq_redis_memory_used_bytes{node="r:6379"} 7.0' in text
     clock[0] = 31.0
-    assert "dtq_queue_demand{" not in generate_latest(registry).decode()
+    stale = generate_latest(registry).decode()
+    assert "dtq_queue_demand{" not in stale
+    assert "dtq_redis_memory_used_bytes{" not in stale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -14,6 +14,7 @@ from dtq import __version__
 from dtq.queue import Queue, QueueStats
 from dtq.schedule.entry import Entry
 from dtq.schedule.store import ScheduleStore
+from dtq_scheduler.servers import Memory, memory, outbox_age_seconds
 
 __all__ = ["Gauges", "QueueCollector", "ScheduleMetrics", "make_registry"]
 
@@ -72,13 +73,21 @@ class QueueCollector(Collector):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._stats: list[QueueStats] = []
+        self._ages: Mapping[str, float] = {}
+        self._memory: Sequence[Memory] = []
         self._successes: list[tuple[str, str, float]] = []
         self._renewed = clock()
 
-    def renew(self, stats: list[QueueStats], successes: dict[str, tuple[int, str | None]]) -> None:
-        """Show these from now on. ``successes``: schedule to ms and owner."""
+    def renew(
+        self,
+        stats: list[QueueStats],
+        successes: dict[str, tuple[int, str | None]],
+        ages: Mapping[str, float],
+        memory: Sequence[Memory],
+    ) -> None:
+        """Show these from now on. ``successes``: schedule to ms and owner. ``ages``: queue to seconds its oldest results wait."""
         newest = sorted(successes.items(), key=lambda item: item[1][0], reverse=True)[:MOST_SCHEDULES]
-        self._stats = stats
+        self._stats, self._ages, self._memory = stats, ages, memory
         self._successes = [((owner or "").rpartition("/")[2], name, ms / 1000) for name, (ms, owner) in newest]
         self._renewed = self._clock()
 
@@ -92,6 +101,11 @@ class QueueCollector(Collector):
         paused = GaugeMetricFamily("dtq_queue_paused", "1 while the queue is paused.", labels=["queue"])
         workers = GaugeMetricFamily("dtq_queue_workers", "Workers that claim from the queue.", labels=["queue"])
         outbox = GaugeMetricFamily("dtq_outbox_entries", "Batches of finished jobs not yet in PostgreSQL.", labels=["queue"])
+        outbox_age = GaugeMetricFamily(
+            "dtq_outbox_oldest_age_seconds", "For how long the oldest results have waited for PostgreSQL.", labels=["queue"]
+        )
+        used = GaugeMetricFamily("dtq_redis_memory_used_bytes", "Memory that Redis uses.", labels=["node"])
+        limit = GaugeMetricFamily("dtq_redis_memory_limit_bytes", "Redis' maxmemory; 0 is no limit.", labels=["node"])
         success = GaugeMetricFamily(
             "dtq_schedule_last_success_timestamp_seconds", "Last success of a schedule, Unix time.", labels=["namespace", "name"]
         )
@@ -103,9 +117,13 @@ class QueueCollector(Collector):
             paused.add_metric([queue.name], queue.paused)
             workers.add_metric([queue.name], queue.workers)
             outbox.add_metric([queue.name], queue.outbox)
+            outbox_age.add_metric([queue.name], self._ages.get(queue.name, 0.0))
+        for server in self._memory if fresh else ():
+            used.add_metric([server.node], server.used)
+            limit.add_metric([server.node], server.limit)
         for namespace, name, seconds in self._successes:
             success.add_metric([namespace, name], seconds)
-        return [jobs, age, demand, paused, workers, outbox, success]
+        return [jobs, age, demand, paused, workers, outbox, outbox_age, used, limit, success]
 
 
 class Gauges:
@@ -134,7 +152,9 @@ class Gauges:
         stats: list[QueueStats] = []
         for start in range(0, len(names), self.AT_ONCE):
             stats += await self._queue.stats(names[start : start + self.AT_ONCE])
-        self._collector.renew(stats, self._successes)
+        client = self._queue.client
+        ages = {queue.name: await outbox_age_seconds(client, queue.name) for queue in stats if queue.outbox}
+        self._collector.renew(stats, self._successes, ages, await memory(client))
         return self.EVERY
 
 

@@ -12,6 +12,7 @@ from dtq.retry import Backoff
 from dtq.roles import Role, Roles
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
+from dtq.storage.metrics import PoolCollector
 from dtq_scheduler.duties import Forwarder, Janitor, Recoverer, Sweeper
 from dtq_scheduler.metrics import Gauges, QueueCollector, ScheduleMetrics, make_registry
 from dtq_scheduler.ticker import Ticker
@@ -34,6 +35,7 @@ class Scheduler:
         collector = QueueCollector()
         self.registry = make_registry()
         self.registry.register(collector)
+        self.registry.register(PoolCollector(store.pool_stats))
         self._ticking = Role("ticker", Ticker(queue, schedules, ScheduleMetrics(self.registry)).step)
         self._roles = Roles(
             [

@@ -20,6 +20,7 @@ from dtq.registry import Registry
 from dtq.requests import Requests
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
+from dtq.storage.metrics import PoolCollector
 from dtq_submitter.front import Front, HotEndpoint
 from dtq_submitter.jobs import jobs_router
 from dtq_submitter.keyfile import KeyFile
@@ -56,6 +57,7 @@ def create_app(settings: Settings, queue: Queue, store: Store, schedules: Schedu
     """
     keys = KeyFile(settings.apikeysfile) if settings.apikeysfile else None
     requests, metrics, waits = Requests(registry.types), Metrics(), Waits(queue)
+    metrics.registry.register(PoolCollector(store.pool_stats))
     services = Services(settings, queue, store, schedules, registry, blobs, requests, waits, metrics)
     app = Api(title="DTQ", version=__version__, description="A distributed task queue. A 202 means committed.", redoc_url=None)
     app.waits = waits

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import psycopg
@@ -13,7 +14,7 @@ from psycopg_pool import AsyncConnectionPool
 from dtq.errors import StoreUnavailable
 from dtq.storage.rows import Utf8, Utf8Dumper
 
-__all__ = ["DATA_FAULTS", "Connection", "Pool"]
+__all__ = ["DATA_FAULTS", "Connection", "Pool", "PoolStats"]
 
 Connection = psycopg.AsyncConnection[tuple[Any, ...]]
 
@@ -43,6 +44,20 @@ _CONNECT = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class PoolStats:
+    """Connections of a pool that are ``idle`` and ``busy`` (also those being made), out of ``limit``.
+
+    ``waiting`` calls want one; ``refused`` counts those that got none in time.
+    """
+
+    idle: int
+    busy: int
+    limit: int
+    waiting: int
+    refused: int
+
+
 class Pool:
     """A pool whose faults are :class:`StoreUnavailable`, except those in ``DATA_FAULTS``."""
 
@@ -67,6 +82,18 @@ class Pool:
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
+
+    def stats(self) -> PoolStats:
+        """How it stands; asks nobody."""
+        found = self._pool.get_stats()
+        idle = found["pool_available"]
+        return PoolStats(
+            idle=idle,
+            busy=max(0, found["pool_size"] - idle),
+            limit=found["pool_max"],
+            waiting=found.get("requests_waiting", 0),
+            refused=found.get("requests_errors", 0),
+        )
 
     @asynccontextmanager
     async def connection(self, seconds: float | None = CALL_SECONDS) -> AsyncIterator[Connection]:

@@ -11,7 +11,7 @@ from dtq.ids import parse_id
 from dtq.job import TerminalJob
 from dtq.storage.filters import JobFilter, conditions
 from dtq.storage.insert import Inserter
-from dtq.storage.pool import Pool
+from dtq.storage.pool import Pool, PoolStats
 from dtq.storage.retention import maintain
 from dtq.storage.rows import to_job
 from dtq.storage.sql import statement_for
@@ -39,6 +39,10 @@ class Store:
     async def close(self) -> None:
         """Close every connection."""
         await self._pool.close()
+
+    def pool_stats(self) -> PoolStats:
+        """How its connections stand."""
+        return self._pool.stats()
 
     async def ping(self) -> None:
         """Ask the server for a sign of life, and whether its schema is there."""
