@@ -52,7 +52,10 @@ def _parser() -> argparse.ArgumentParser:
     add("up", _up, "Run all of DTQ on this machine until Ctrl-C.")
     config = add("config", _config, "Show every setting: its value, default and meaning. Passwords are hidden.")
     config.add_argument("--format", choices=FORMATS, default="text", help="how to show it (%(default)s)")
-    add("migrate", _migrate, "Bring the database at DATABASEURL to the present schema. Safe to run at any time, by several at once.")
+    migrate = add(
+        "migrate", _migrate, "Bring the database at DATABASEURL to the present schema. Safe to run at any time, by several at once."
+    )
+    migrate.add_argument("--wait", type=float, default=0, metavar="SECONDS", help="time the server has to come up (%(default)s)")
     apikey = add("apikey", _apikey, "Make an API key: prints it (once), and the line for the file that APIKEYSFILE names.")
     apikey.add_argument("--role", choices=ROLES, default="submit", help="what it may do, each including those before it (%(default)s)")
     apikey.add_argument("--name", default="default", type=_key_name, help="whose key it is, for the log (%(default)s)")
@@ -76,10 +79,13 @@ def _config(options: argparse.Namespace) -> int:
     return 0
 
 
-def _migrate(_options: argparse.Namespace) -> int:
-    from dtq.storage.migrate import migrate
+def _migrate(options: argparse.Namespace) -> int:
+    from dtq.storage.migrate import migrate, wait_for_server
 
-    migrate(load_settings().databaseurl)
+    dsn = load_settings().databaseurl
+    if options.wait > 0:
+        wait_for_server(dsn, options.wait, _complain)
+    migrate(dsn)
     _say("the database has the present schema")
     return 0
 

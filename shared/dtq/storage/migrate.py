@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import time
+from collections.abc import Callable
 
 import psycopg
 from alembic import command
@@ -14,11 +16,15 @@ from sqlalchemy.pool import NullPool
 
 from dtq.errors import StoreUnavailable
 
-__all__ = ["migrate"]
+__all__ = ["migrate", "wait_for_server"]
 
 LOCK = 1685352822
 """Advisory lock key ("dtqv"): one process migrates, the others wait for it."""
 CONNECT_SECONDS = 5
+RETRY_SECONDS = 1.0
+
+_PASSING = re.compile("the database system is|too many|remaining connection slots")
+"""In what a server says that does not serve now, and will later."""
 
 
 def migrate(dsn: str) -> None:
@@ -33,12 +39,38 @@ def migrate(dsn: str) -> None:
         _connect(dsn).close()
     except psycopg.OperationalError as error:
         if not re.search(r'database ".*" does not exist', str(error)):
-            raise StoreUnavailable(f"PostgreSQL does not answer: {error}") from error
+            raise StoreUnavailable(f"PostgreSQL {'refuses' if _refused(error) else 'does not answer'}: {error}") from error
         _create_database(dsn)
     try:
         _upgrade(dsn)
     except psycopg.Error as error:
         raise StoreUnavailable(f"PostgreSQL refuses to migrate: {error}") from error
+
+
+def wait_for_server(dsn: str, seconds: float, tell: Callable[[str], None]) -> None:
+    """Wait until the server answers, for at most ``seconds``; blocks. ``tell`` is given the first reason for waiting.
+
+    Returns at once when it refuses, as for a wrong password: waiting does not help then, and :func:`migrate` says why.
+    """
+    deadline = time.monotonic() + seconds
+    told = False
+    while True:
+        try:
+            _connect(dsn).close()
+            return
+        except psycopg.OperationalError as error:
+            if _refused(error) or time.monotonic() >= deadline:
+                return
+            if not told:
+                tell(f"waiting up to {seconds:g} s for PostgreSQL: {str(error).splitlines()[0]}")
+                told = True
+        time.sleep(RETRY_SECONDS)
+
+
+def _refused(error: psycopg.OperationalError) -> bool:
+    """Whether a server answered, and did not like the user, password, database or address."""
+    _, fatal, words = str(error).partition("FATAL:")
+    return bool(fatal) and not _PASSING.search(words)
 
 
 def _connect(dsn: str) -> psycopg.Connection:

@@ -1,0 +1,41 @@
+# Start PostgreSQL; its arguments are passed on. Needs PostgreSQL's programs on PATH, and POSTGRESQLPASSWORD.
+set -eu
+: "${POSTGRESQLPASSWORD:?is empty: a password is needed}"
+data=/var/lib/dtq/postgresql
+db=$data/db
+
+# Deleted by force, the pod before this one may still write for a moment: two servers on one volume would destroy it.
+exec 9>"$data/.lock"
+if command -v flock >/dev/null && ! flock -w 120 9; then
+    echo "another PostgreSQL uses this volume" >&2
+    exit 1
+fi
+
+single() { # runs SQL without a server, a statement a line; any error ends it
+    postgres --single -D "$1" -c exit_on_error=on -c log_min_error_statement=panic -c log_checkpoints=off postgres >/dev/null
+}
+
+password=$(printf %s "$POSTGRESQLPASSWORD" | sed "s/'/''/g")
+
+if [ ! -s "$db/PG_VERSION" ]; then
+    if [ -n "$(ls -A "$db" 2>/dev/null)" ]; then
+        echo "$db holds files, but no database of PostgreSQL; move them away" >&2
+        exit 1
+    fi
+    # Made under another name: an interrupted start leaves nothing half made.
+    rm -rf "$db.new"
+    initdb -D "$db.new" -U postgres --auth=reject --encoding=UTF8 --locale-provider=builtin --builtin-locale=C.UTF-8 --locale=C
+    printf '%s\n' "CREATE ROLE dtq LOGIN" "CREATE DATABASE dtq OWNER dtq" | single "$db.new"
+    rm -rf "$db"
+    mv "$db.new" "$db"
+fi
+chmod 0700 "$db" # a volume's group may have been given rights, which PostgreSQL refuses
+
+# Under the lock no other server is alive. A pid file left by a kill could name a process of this container.
+rm -f "$db/postmaster.pid"
+
+# The Secret may be another one than when the database was made, as after an uninstall that kept the volume.
+echo "ALTER ROLE dtq PASSWORD '$password'" | single "$db"
+
+exec postgres -D "$db" -c listen_addresses='*' -c port=5432 -c unix_socket_directories=/tmp -c hba_file=/etc/dtq/pg_hba.conf \
+    -c logging_collector=off "$@"

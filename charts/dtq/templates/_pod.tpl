@@ -1,0 +1,158 @@
+{{/* What every pod has: Pod Security "restricted", placement, probes, volumes. */}}
+
+{{/* securityContext of every container. */}}
+{{- define "dtq.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end -}}
+
+{{/* securityContext of every pod. Takes the service's podSecurity. */}}
+{{- define "dtq.podSecurity" -}}
+runAsNonRoot: true
+seccompProfile:
+  type: RuntimeDefault
+fsGroupChangePolicy: OnRootMismatch
+{{- range $name, $value := . }}
+{{ $name }}: {{ include "dtq.scalar" $value }}
+{{- end }}
+{{- end -}}
+
+{{/* Fields of a pod's spec that all have. Takes root, service (values), account, component and pool. */}}
+{{- define "dtq.podSpec" -}}
+serviceAccountName: {{ .account }}
+automountServiceAccountToken: {{ eq .component "operator" }}
+enableServiceLinks: false
+securityContext:
+  {{- include "dtq.podSecurity" .service.podSecurity | nindent 2 }}
+{{- with .root.Values.image.pullSecrets }}
+imagePullSecrets:
+  {{- range . }}
+  - name: {{ . }}
+  {{- end }}
+{{- end }}
+{{- with .service.priorityClassName }}
+priorityClassName: {{ . }}
+{{- end }}
+{{- with .service.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .service.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .service.affinity }}
+affinity:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- if dig "topologySpread" "enabled" false .service }}
+topologySpreadConstraints:
+  - maxSkew: 1
+    topologyKey: {{ .service.topologySpread.topologyKey }}
+    whenUnsatisfiable: {{ .service.topologySpread.whenUnsatisfiable }}
+    labelSelector:
+      matchLabels:
+        {{- include "dtq.selector" . | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+{{- end }}
+{{- end -}}
+
+{{/* metadata of a pod template. Takes root, service, component, pool and checksums. */}}
+{{- define "dtq.podMetadata" -}}
+labels:
+  {{- include "dtq.labels" . | nindent 2 }}
+  {{- with .service.podLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+annotations:
+  {{- $annotations := merge (dict) (default (dict) .service.podAnnotations) .root.Values.podAnnotations .checksums }}
+  {{- toYaml $annotations | nindent 2 }}
+{{- end -}}
+
+{{/* Image, pull policy and security of a DTQ container. Takes root, service and component. */}}
+{{- define "dtq.container" -}}
+image: {{ include "dtq.image" (dict "root" .root "component" .component "image" .service.image) | quote }}
+imagePullPolicy: {{ .root.Values.image.pullPolicy }}
+securityContext:
+  {{- include "dtq.containerSecurity" . | nindent 2 }}
+{{- end -}}
+
+{{/* Probes of a DTQ container; a check of /readyz may take 2 s. Takes the port's name. */}}
+{{- define "dtq.probes" -}}
+startupProbe:
+  httpGet: {path: /livez, port: {{ . }}}
+  periodSeconds: 1
+  timeoutSeconds: 3
+  failureThreshold: 120
+livenessProbe:
+  httpGet: {path: /livez, port: {{ . }}}
+  periodSeconds: 10
+  timeoutSeconds: 3
+  failureThreshold: 3
+readinessProbe:
+  httpGet: {path: /readyz, port: {{ . }}}
+  periodSeconds: 5
+  timeoutSeconds: 3
+  failureThreshold: 2
+{{- end -}}
+
+{{/*
+The init container that brings the database to the present schema. It is part of the pods, not a hook: hooks run after `--wait`, and
+the pods would never become ready. Any number may run at once. Takes root, service and component.
+*/}}
+{{- define "dtq.migrate" -}}
+- name: migrate
+  {{- include "dtq.container" . | nindent 2 }}
+  command: [dtq, migrate, --wait, "120"]
+  env:
+    {{- include "dtq.env.database" .root | nindent 4 }}
+  resources:
+    {{- toYaml .service.resources | nindent 4 }}
+  volumeMounts:
+    - name: tmp
+      mountPath: /tmp
+{{- end -}}
+
+{{/* Volumes of a DTQ pod. Takes root, service, and blobs and keys (whether it has these). */}}
+{{- define "dtq.volumes" -}}
+- name: tmp
+  emptyDir:
+    sizeLimit: {{ .service.tmpSize }}
+{{- if and .blobs (not .root.Values.blobs.url) }}
+- name: blobs
+  persistentVolumeClaim:
+    claimName: {{ default (printf "%s-blobs" (include "dtq.fullname" .root)) .root.Values.blobs.persistence.existingClaim }}
+{{- end }}
+{{- if and .keys (not .root.Values.auth.anonymous) }}
+- name: api-keys
+  secret:
+    secretName: {{ include "dtq.keysSecret" .root }}
+    items:
+      - key: keys
+        path: keys
+    defaultMode: 0440
+{{- end }}
+{{- with .service.extraVolumes }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/* Where they are mounted; takes the same. */}}
+{{- define "dtq.volumeMounts" -}}
+- name: tmp
+  mountPath: /tmp
+{{- if and .blobs (not .root.Values.blobs.url) }}
+- name: blobs
+  mountPath: /var/lib/dtq/blobs
+{{- end }}
+{{- if and .keys (not .root.Values.auth.anonymous) }}
+- name: api-keys
+  mountPath: /etc/dtq/api-keys
+  readOnly: true
+{{- end }}
+{{- with .service.extraVolumeMounts }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}

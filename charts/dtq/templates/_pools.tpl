@@ -1,0 +1,26 @@
+{{/* Worker pools: settings of each, with what follows from them. */}}
+
+{{/* All pools as JSON: name -> its settings over workerDefaults. */}}
+{{- define "dtq.pools" -}}
+{{- $pools := dict -}}
+{{- range $name, $own := .Values.workers -}}
+{{- $pool := mergeOverwrite (deepCopy $.Values.workerDefaults) (deepCopy (default (dict) $own)) -}}
+{{- $longest := max $pool.timeoutSeconds $pool.longestTimeoutSeconds -}}
+{{- $_ := set $pool "longest" $longest -}}
+{{- $_ := set $pool "grace" (default (add $longest 30) (int64 $pool.terminationGracePeriodSeconds)) -}}
+{{- $_ := set $pool "target" (default (int64 $pool.concurrency) (int64 $pool.autoscaling.targetPerReplica)) -}}
+{{- $_ := set $pool "scaled" (ne $pool.autoscaling.mode "none") -}}
+{{- $_ := set $pool "fullname" (printf "%s-worker-%s" (include "dtq.fullname" $) $name) -}}
+{{- $_ := set $pools $name $pool -}}
+{{- end -}}
+{{- $pools | toJson -}}
+{{- end -}}
+
+{{/* HANDLERS of the submitter and the operator: those of all pools. */}}
+{{- define "dtq.handlers" -}}
+{{- $all := list -}}
+{{- range (include "dtq.pools" . | fromJson) -}}
+{{- $all = concat $all (default (list) .handlers) -}}
+{{- end -}}
+{{- $all | uniq | join "," -}}
+{{- end -}}

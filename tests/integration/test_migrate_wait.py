@@ -1,0 +1,56 @@
+"""`dtq migrate --wait`, as the chart's init containers run it."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from dtq.cli import main
+from dtq.embedded import PostgresServer, free_port
+
+Captured = pytest.CaptureFixture[str]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, dsn: str, *options: str) -> int:
+    monkeypatch.setenv("DATABASEURL", dsn)
+    return main(["migrate", *options])
+
+
+def test_a_wrong_password_is_told_at_once_as_what_it_is(
+    pg_server: PostgresServer, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    right = pg_server.url_of("any")
+    wrong = right.replace(str(urlsplit(right).password), "wrong")
+    assert run(monkeypatch, wrong, "--wait", "60") == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dtq: PostgreSQL refuses: ")
+    assert line.endswith('password authentication failed for user "postgres"')
+
+
+def test_a_server_that_stays_away_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    port = free_port()
+    assert run(monkeypatch, f"postgresql://dtq@127.0.0.1:{port}/dtq", "--wait", "0.1") == 1
+    waiting, away = capsys.readouterr().err.splitlines()
+    assert waiting.startswith("dtq: waiting up to 0.1 s for PostgreSQL: ")
+    assert away.startswith("dtq: PostgreSQL does not answer: ")
+    assert str(port) in away
+
+
+def test_a_server_that_comes_up_is_migrated(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    with tempfile.TemporaryDirectory(prefix="dtq-pg-") as folder:
+        server = PostgresServer(Path(folder), port=free_port(), settings={"fsync": "off"})
+        server.start()
+        dsn = server.url_of("late")
+        server.stop()
+        restart = threading.Thread(target=server.start)
+        try:
+            restart.start()
+            assert run(monkeypatch, dsn, "--wait", "60") == 0
+        finally:
+            restart.join()
+            server.stop()
+    assert capsys.readouterr().out == "the database has the present schema\n"
