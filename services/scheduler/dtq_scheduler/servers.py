@@ -50,7 +50,7 @@ async def outbox_age_seconds(client: Client, queue: str) -> float:
     Raises:
         QueueUnavailable: the server does not answer.
     """
-    ms = await _script().run(client, [keys.outbox(queue)], [])
+    ms: int = await _script().run(client, [keys.outbox(queue)], [])
     return max(0.0, ms / 1000)
 
 
