@@ -7,7 +7,7 @@ ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --require-virtualenv install --constraint constraints.txt
-PACKAGES := shared services/submitter services/worker services/scheduler services/standalone
+PACKAGES := shared services/submitter services/worker services/scheduler services/operator services/standalone
 MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACKAGES))
 
 .DEFAULT_GOAL := help

@@ -120,6 +120,17 @@ class ScheduleStore:
             [decode(run, type=FinishedRun) for run in failed],
         )
 
+    async def newest_events(self, names: Sequence[str]) -> Sequence[Event | None]:
+        """The newest event of each schedule, None for one without."""
+        if not names:
+            return []
+        with translated():
+            pipe = self._client.pipeline(transaction=False)
+            for name in names:
+                pipe.lindex(f"{PREFIX}:events:{name}", 0)
+            found = await pipe.execute()
+        return [None if event is None else msgspec.json.decode(event, type=Event) for event in found]
+
     async def list(self, cursor: str | None = None, limit: int = 100, *, owner: str | None = ANY) -> tuple[_Entries, str | None]:
         """A page of entries by name, and the cursor of the next page or None. ``owner``: only those of this owner.
 

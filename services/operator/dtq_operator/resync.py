@@ -1,0 +1,130 @@
+"""Compares all resources with all entries of ours in Redis, and makes them equal: at the start, and over and over."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+
+import structlog
+
+from dtq.roles import each
+from dtq.schedule.entry import Entry
+from dtq.schedule.store import ScheduleStore
+from dtq_operator.kube import Api, ApiUnavailable, Refusal
+from dtq_operator.metrics import Metrics
+from dtq_operator.plan import Odd, is_ahead, is_current, removals
+from dtq_operator.resource import Key, Resource, parse_resource
+from dtq_operator.sync import Syncer
+
+__all__ = ["Resync", "entries_of", "resource_key"]
+
+AT_ONCE = 32
+PAGE = 500
+"""Entries read at once."""
+
+AGAIN = 5.0
+"""Seconds until the second look at entries without a resource."""
+
+STALE = 600.0
+"""After so many seconds without a full comparison the process should be restarted, or after ten of its intervals."""
+
+log = structlog.get_logger("dtq.operator")
+
+
+async def entries_of(store: ScheduleStore, cluster: str) -> dict[str, Entry]:
+    """All entries of this cluster's resources, by name."""
+    found: dict[str, Entry] = {}
+    cursor: str | None = None
+    while True:
+        page, cursor = await store.list(cursor, PAGE)
+        found.update((entry.name, entry) for entry in page if resource_key(entry, cluster))
+        if cursor is None:
+            return found
+
+
+def resource_key(entry: Entry, cluster: str) -> Key | None:
+    """The resource that an entry stands for, None if it is not of this cluster."""
+    owner, _, namespace = (entry.owner or "").partition("/")
+    if owner != cluster or not namespace or not entry.name.startswith(f"{namespace}."):
+        return None
+    return namespace, entry.name[len(namespace) + 1 :]
+
+
+class Resync:
+    """``scopes`` are the namespaces served; None among them is all of the cluster."""
+
+    def __init__(
+        self, api: Api, store: ScheduleStore, syncer: Syncer, metrics: Metrics, cluster: str, scopes: Iterable[str | None], every: float
+    ) -> None:
+        """``every``: seconds between two full comparisons."""
+        self._api = api
+        self._store = store
+        self._syncer = syncer
+        self._metrics = metrics
+        self._cluster = cluster
+        self._every = every
+        self._missing: dict[str | None, Odd] = {scope: frozenset() for scope in scopes}
+        self._ahead: Odd = frozenset()
+        self.last_good = time.monotonic()
+        """When all was compared last; at first the start."""
+
+    def problem(self) -> str | None:
+        """Why the process should be restarted, None if it should not."""
+        age = time.monotonic() - self.last_good
+        limit = max(STALE, 10 * self._every)
+        return f"the last full comparison of resources and Redis was {age:.0f} s ago" if age > limit else None
+
+    async def step(self) -> float:
+        """Compare and repair. A namespace that cannot be listed in full loses no entry, and does not hold up the others.
+
+        Raises:
+            Unavailable: a server is away, or refuses the list of a namespace.
+        """
+        entries = await entries_of(self._store, self._cluster)
+        found, ahead, problems = 0, set[tuple[str, str]](), []
+        for scope in self._missing:
+            try:
+                found += await self._compare(scope, entries, ahead)
+            except Refusal as error:
+                where = "the cluster" if scope is None else f"namespace {scope}"
+                problems.append(f"{where} is not compared, its schedules stay: {error}")
+        self._ahead = frozenset(ahead)
+        if problems:
+            raise ApiUnavailable("; ".join(problems))
+        self._metrics.resynced(found)
+        self.last_good = time.monotonic()
+        return min(AGAIN, self._every) if ahead or any(self._missing.values()) else self._every
+
+    async def _compare(self, scope: str | None, entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> int:
+        known = set(self._syncer.seen)
+        present: dict[str, Key] = {}
+        async for page in self._api.pages(scope):
+            resources = [resource for resource in map(parse_resource, page) if not resource.deleting]
+            present.update((resource.entry, resource.key) for resource in resources)
+            await self._repair(resources, entries, ahead)
+        ours = [entry for entry in entries.values() if scope is None or entry.owner == self._syncer.owner(scope)]
+        plan = removals(ours, present, self._missing[scope])
+        self._missing[scope] = plan.missing
+        for entry in plan.remove:
+            key = resource_key(entry, self._cluster)
+            if key is not None:
+                log.warning("orphan_found", namespace=key[0], name=key[1])
+                await self._syncer.remove(*key, entry.uid)
+        for namespace, name in known - set(present.values()):
+            if scope in (None, namespace):
+                self._syncer.seen.pop((namespace, name), None)
+        return len(present)
+
+    async def _repair(self, resources: list[Resource], entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> None:
+        wrong: list[Resource] = []
+        for resource in resources:
+            self._syncer.noticed(resource)
+            entry = entries.get(resource.entry)
+            if is_ahead(resource, entry):
+                mark = (resource.entry, f"{resource.uid}/{resource.generation}")
+                ahead.add(mark)
+                if mark in self._ahead:
+                    await self._syncer.rewind(resource)
+            elif not is_current(resource, self._syncer.judge(resource), entry):
+                wrong.append(resource)
+        await each(wrong, self._syncer.sync, AT_ONCE)

@@ -1,0 +1,225 @@
+"""Makes Redis and the status of one resource what its spec says. Idempotent, and fenced by uid and generation."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import structlog
+
+from dtq.errors import Conflict, QueueUnavailable, Unavailable
+from dtq.queue import Queue
+from dtq.schedule.entry import Entry, Event, rfc3339
+from dtq.schedule.spec import ScheduleSpec
+from dtq.schedule.store import ScheduleStore
+from dtq.schedule.trigger import forget
+from dtq_operator import status
+from dtq_operator.accept import Accepted, Acceptor, Refused, Verdict
+from dtq_operator.conditions import NAME_TAKEN, REDIS_UNAVAILABLE, Unwritten
+from dtq_operator.kube import Api, Refusal
+from dtq_operator.metrics import Metrics
+from dtq_operator.plan import is_ahead
+from dtq_operator.resource import Key, Resource, parse_resource
+from dtq_operator.telling import event_object
+
+__all__ = ["Retrier", "Syncer"]
+
+AT_ONCE = 24
+"""Resources worked on at once: less than Redis' and the API server's connections."""
+
+log = structlog.get_logger("dtq.operator")
+
+
+class Syncer:
+    """Syncs resources.
+
+    ``seen`` is what is known of each resource, without its spec: kept by whoever sees one. What could not be done
+    because a server was away is done by :meth:`flush`; kopf is not asked to retry, since it would write its notes on
+    that into every resource.
+    """
+
+    def __init__(self, queue: Queue, api: Api, acceptor: Acceptor, metrics: Metrics, cluster: str) -> None:
+        self._queue = queue
+        self._schedules = ScheduleStore(queue.client)
+        self._api = api
+        self._acceptor = acceptor
+        self._metrics = metrics
+        self._cluster = cluster
+        self._gate = asyncio.Semaphore(AT_ONCE)
+        self._again: dict[Key, None] = {}
+        self._gone: dict[Key, str] = {}
+        self.seen: dict[Key, Resource] = {}
+
+    def owner(self, namespace: str) -> str:
+        """Who owns the entries of a namespace."""
+        return f"{self._cluster}/{namespace}"
+
+    def judge(self, resource: Resource) -> Verdict:
+        """Whether its spec can be carried out."""
+        return self._acceptor.accept(resource.spec)
+
+    def noticed(self, resource: Resource) -> None:
+        """Note the newest state of a resource."""
+        self.seen[resource.key] = resource.without_spec()
+
+    async def sync(self, resource: Resource) -> None:
+        """Make it so. Never raises but for faults of our own; what must be done again is noted for :meth:`flush`."""
+        async with self._gate:
+            self._again.pop(resource.key, None)
+            verdict = self.judge(resource)
+            written = await self._write(resource, verdict)
+            if written == "stale":
+                return  # a newer version has been written; its own event brings the status
+            await self._report(resource, verdict, written)
+            if isinstance(written, Unwritten) and written.reason == REDIS_UNAVAILABLE:
+                self._again[resource.key] = None
+
+    async def remove(self, namespace: str, name: str, uid: str) -> None:
+        """The resource of this uid is gone: so is its schedule. Runs that have started go on."""
+        key = (namespace, name)
+        known = self.seen.get(key)
+        if known is not None and known.uid == uid:
+            del self.seen[key]
+        self._gone[key] = uid
+        async with self._gate:
+            try:
+                await self._delete(key, uid)
+            except QueueUnavailable as error:
+                self._metrics.reconciled("unavailable")
+                log.warning("schedule_not_removed", namespace=namespace, name=name, error=str(error))
+
+    async def rewind(self, resource: Resource) -> None:
+        """Write an older generation over a newer one, keeping the last start: the API server was set back to an older copy."""
+        entry = await self._schedules.get(resource.entry)
+        last = resource.last if entry is None else entry.last
+        await self._schedules.delete(resource.entry, owner=self.owner(resource.namespace), uid=resource.uid)
+        verdict = self.judge(resource)
+        if isinstance(verdict, Accepted):
+            await self._put(resource, verdict.spec, last)
+        log.warning("schedule_rewound", namespace=resource.namespace, name=resource.name, generation=resource.generation)
+        await self.sync(resource)
+
+    async def flush(self) -> None:
+        """Do again what could not be done.
+
+        Raises:
+            Unavailable: a server is still away.
+        """
+        for key, uid in list(self._gone.items()):
+            await self._delete(key, uid)
+        for namespace, name in list(self._again):
+            body = await self._api.get(namespace, name)
+            self._again.pop((namespace, name), None)
+            if body is not None:
+                await self.sync(parse_resource(body))
+                if (namespace, name) in self._again:
+                    raise QueueUnavailable("Redis is still away")
+
+    # ------------------------------------------------------------------
+
+    async def _write(self, resource: Resource, verdict: Verdict) -> Entry | Unwritten | str | None:
+        """The entry afterwards, why there is none, or 'stale'."""
+        try:
+            result = await self._write_spec(resource, verdict)
+            self._metrics.reconciled(result)
+            if result == "stale":
+                return result
+            entry = await self._schedules.get(resource.entry)
+            if entry is not None and is_ahead(resource, entry):
+                return "stale"
+        except Conflict as error:
+            self._metrics.reconciled("conflict")
+            return Unwritten(NAME_TAKEN, str(error))
+        except QueueUnavailable as error:
+            self._metrics.reconciled("unavailable")
+            return Unwritten(REDIS_UNAVAILABLE, f"{error}; it will be written when Redis is back")
+        if result != "unchanged":
+            log.info("scheduledjob_synced", namespace=resource.namespace, name=resource.name, result=result, generation=resource.generation)
+        return entry if entry is not None and entry.uid == resource.uid else None
+
+    async def _write_spec(self, resource: Resource, verdict: Verdict) -> str:
+        if isinstance(verdict, Accepted):
+            return await self._put(resource, verdict.spec, resource.last)
+        await self._refused(resource, verdict)
+        return "refused"
+
+    async def _refused(self, resource: Resource, verdict: Refused) -> None:
+        """What was accepted before goes on, but nobody should have to correct a spec to stop it."""
+        log.warning(
+            "scheduledjob_refused", namespace=resource.namespace, name=resource.name, reason=verdict.reason, problem=verdict.message
+        )
+        entry = await self._schedules.get(resource.entry)
+        if entry is None or entry.owner != self.owner(resource.namespace):
+            return
+        if entry.uid != resource.uid:
+            await self._delete(resource.key, entry.uid)  # of a resource that had this name before
+        elif resource.spec.get("suspend") is True and not entry.spec.suspend:
+            await self._put(resource, entry.spec.model_copy(update={"suspend": True}), entry.last)
+
+    async def _put(self, resource: Resource, spec: ScheduleSpec, last: int | None) -> str:
+        return await self._schedules.put(
+            resource.entry,
+            spec,
+            owner=self.owner(resource.namespace),
+            uid=resource.uid,
+            generation=resource.generation,
+            created=resource.created,
+            last=last,
+        )
+
+    async def _delete(self, key: Key, uid: str) -> None:
+        namespace, name = key
+        try:
+            entry = await self._schedules.delete(f"{namespace}.{name}", owner=self.owner(namespace), uid=uid)
+        except Conflict:
+            entry = None  # somebody else's
+        if entry is not None:
+            await forget(self._queue, entry)
+            self._metrics.reconciled("deleted")
+            log.info("schedule_removed", namespace=namespace, name=name)
+        if self._gone.get(key) == uid:
+            del self._gone[key]
+
+    async def _report(self, resource: Resource, verdict: Verdict, written: Entry | Unwritten | str | None) -> None:
+        found = None if isinstance(written, str) else written
+        if isinstance(found, Unwritten) and found.reason == REDIS_UNAVAILABLE and _was_written(resource):
+            return  # nothing is new: it will be looked at again
+        patch = status.difference(resource.status, status.of_spec(resource, verdict, found, rfc3339(_now()) or ""))
+        if not patch:
+            return
+        try:
+            body = await self._api.patch_status(resource, patch)
+            if body is not None and isinstance(verdict, Refused):
+                event = Event(verdict.reason, verdict.message, _now())
+                await self._api.create_event(event_object(resource, event, once=f"generation {resource.generation}"))
+        except Unavailable as error:
+            log.warning("status_not_written", namespace=resource.namespace, name=resource.name, error=str(error))
+            self._again[resource.key] = None
+            return
+        except Refusal as error:  # the next resync tries again
+            log.error("status_refused", namespace=resource.namespace, name=resource.name, error=str(error))
+            return
+        if body is not None:
+            self.noticed(parse_resource(body))
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def _was_written(resource: Resource) -> bool:
+    return resource.status.get("observedGeneration") == resource.generation
+
+
+class Retrier:
+    """Does again what could not be done."""
+
+    EVERY = 1.0
+
+    def __init__(self, syncer: Syncer) -> None:
+        self._syncer = syncer
+
+    async def step(self) -> float:
+        """One attempt."""
+        await self._syncer.flush()
+        return self.EVERY
