@@ -12,16 +12,22 @@ MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACK
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test lint format bench constraints clean
+.PHONY: help run test test-cluster images lint format bench constraints clean
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: $(VENV)/.run ## Start DTQ on this machine; data stays in ./.data, Ctrl-C stops it
 	@exec $(BIN)/dtq up
 
 test: $(VENV)/.dev ## Run every test that needs no cluster
 	$(BIN)/pytest -n auto --maxprocesses 4 $(ARGS)
+
+test-cluster: $(VENV)/.dev ## Run the tests on the cluster of KUBECONFIG; LOAD="kind load image-archive", see tools/test_cluster.sh
+	@sh tools/test_cluster.sh $(BIN)/python $(ARGS)
+
+images: ## Build the container images; BASE=, TAG=, REGISTRY= and more, see tools/images.sh
+	@sh tools/images.sh
 
 lint: $(VENV)/.dev ## Check style, types and import rules
 	$(BIN)/ruff check .

@@ -1,0 +1,99 @@
+"""`helm upgrade` and `helm rollback` while jobs are submitted all the time: none is refused, none is lost."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from clusterkit import Api, Json
+from clusterkit.front import Front
+from clusterkit.helm import merged
+
+SUBMITTERS = 4
+MAIL: dict[str, Any] = {"to": "user@example.com", "subject": "During the upgrade", "body": "Hello."}
+CHANGES: Json = {
+    "config": {"RESULTTTL": 600},  # every service is replaced
+    "submitter": {"replicas": 3},
+    "workers": {"default": {"concurrency": 5, "terminationGracePeriodSeconds": 40}},
+}
+
+
+@dataclass
+class Traffic:
+    """Jobs submitted one after the other by each of several threads until it is stopped; what was answered is kept."""
+
+    api: Api
+    accepted: list[str] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+
+    def during(self, action: Callable[[], object]) -> None:
+        """Run an action with traffic before, during and after it."""
+        with ThreadPoolExecutor(SUBMITTERS) as pool:
+            running = [pool.submit(self._submit) for _ in range(SUBMITTERS)]
+            try:
+                self._more(50)
+                action()
+                self._more(50)
+            finally:
+                self._stop.set()
+            for thread in running:
+                thread.result()
+
+    def _submit(self) -> None:
+        while not self._stop.wait(0.05):  # some 60 a second in all
+            try:
+                answer = self.api.request("POST", "/submit", json={"type": "email", "payload": MAIL})
+            except Exception as error:  # noqa: BLE001 - a connection cut off is what is looked for
+                self.refused.append(repr(error))
+                continue
+            if answer.status_code == 202:
+                self.accepted.append(answer.json()["id"])
+            else:
+                self.refused.append(f"{answer.status_code} {answer.text}")
+
+    def _more(self, count: int) -> None:
+        goal = len(self.accepted) + len(self.refused) + count
+        while len(self.accepted) + len(self.refused) < goal and not self._stop.wait(0.1):
+            pass
+
+
+@pytest.fixture
+def traffic(front: Front) -> Traffic:
+    return Traffic(front.api)
+
+
+def ends(api: Api, jobs: list[str]) -> Counter[str]:
+    with ThreadPoolExecutor(8) as pool:
+        return Counter(job["state"] for job in pool.map(api.ended, jobs))
+
+
+def test_an_upgrade_refuses_and_loses_no_job(front: Front, traffic: Traffic) -> None:
+    before = {pod["metadata"]["name"] for part in ("submitter", "worker", "scheduler") for pod in front.release.pods(part)}
+    traffic.during(lambda: front.release.upgrade(merged(front.values, CHANGES)))
+    after = {pod["metadata"]["name"] for part in ("submitter", "worker", "scheduler") for pod in front.release.pods(part)}
+    assert not before & after, "every pod was to be replaced"
+    print(f"{len(traffic.accepted)} jobs were accepted during the upgrade")
+    assert traffic.refused == []
+    assert ends(front.api, traffic.accepted) == {"succeeded": len(traffic.accepted)}
+    front.release.wait_ready("submitter", 3)
+
+
+def test_a_rollback_refuses_and_loses_no_job(front: Front, traffic: Traffic) -> None:
+    traffic.during(lambda: front.release.helm("rollback", front.release.name, "--wait", "--timeout", "5m"))
+    print(f"{len(traffic.accepted)} jobs were accepted during the rollback")
+    assert traffic.refused == []
+    assert ends(front.api, traffic.accepted) == {"succeeded": len(traffic.accepted)}
+    front.release.wait_ready("submitter", 2)
+
+
+def test_keys_and_passwords_stay_the_same(front: Front) -> None:
+    names = [front.release.name + suffix for suffix in ("-api-keys", "-valkey", "-postgresql")]
+    before = [front.release.kubectl.get("secret", name)["data"] for name in names]
+    front.release.upgrade(front.values)
+    assert [front.release.kubectl.get("secret", name)["data"] for name in names] == before
