@@ -163,7 +163,8 @@ async def _no_litter(queue: Queue) -> None:
         record = RECORD.fullmatch(key)
         if record:
             assert await queue.get(record[2]) is not None, f"{key} is left of a job that is gone"
-            assert not await client.exists(keys.done(record[1], record[2])), f"{key} is left of a finished job"
+            for made in (keys.done, keys.failed):
+                assert not await client.hexists(made(record[1], record[2]), record[2]), f"{key} is left of a finished job"
         else:
             assert LASTING.fullmatch(key), f"{key} would stay for ever"
         if key.endswith(":cancel"):

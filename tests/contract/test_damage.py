@@ -198,7 +198,7 @@ async def test_damaged_result_counts_as_forgotten(queue: Queue, text: bytes) -> 
     fired = await queue.fire(FireTick("u", "s", 1_760_000_040_000, "Replace", NewJob("noop", b"{}")))
     job_id = str(fired.id)
     await queue.cancel(job_id)
-    await queue.client.set(keys.done("default", job_id), text)
+    await queue.client.hset(keys.done("default", job_id), job_id, text)
     assert await queue.get(job_id) is None
     assert await queue.get_many([job_id]) == [None]
     assert await queue.cancel(job_id) is None
@@ -208,11 +208,25 @@ async def test_damaged_result_counts_as_forgotten(queue: Queue, text: bytes) -> 
     assert (await queue.fire(FireTick("u", "s", 1_760_000_100_000, "Replace", NewJob("noop", b"{}")))).outcome == "started"
 
 
+async def test_results_can_be_kept_where_somebody_wrote_over_their_key(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
+    [done] = await queue.submit([NewJob("noop", b"{}")])
+    claims = worker()
+    [job] = (await claims.claim("default", 1)).jobs
+    await queue.client.set(keys.done("default", done.id), "oops")
+    view = await queue.get(done.id)
+    assert view is not None
+    assert view.state == "running"
+    await claims.finish("default", [end(job, "succeeded")])
+    view = await queue.get(done.id)
+    assert view is not None
+    assert view.state == "succeeded"
+
+
 async def test_damaged_result_is_replaced_by_the_row(queue: Queue) -> None:
     [done] = await queue.submit([NewJob("noop", b"{}")])
     await queue.cancel(done.id)
     [row] = await rows(queue)
-    await queue.client.set(keys.done("default", done.id), b"\xff")
+    await queue.client.hset(keys.done("default", done.id), done.id, b"\xff")
     assert await queue.replay(done.id, row) is not None
     with pytest.raises(IllegalTransition):
         await queue.replay(done.id, row)

@@ -234,7 +234,7 @@ async def test_replayed_job_ends_with_a_newer_row(queue: Queue, worker: MakeWork
 async def test_replay_from_the_row_when_redis_has_forgotten(queue: Queue, put: Put) -> None:
     job_id, _ = await put("failed")
     [row] = await rows(queue)
-    await queue.client.delete(keys.done("default", job_id))
+    await queue.client.delete(keys.failed("default", job_id))
     assert await queue.replay(job_id) is None
     assert await queue.replay(job_id, row) is not None
     assert await state_of(queue, job_id) is State.QUEUED

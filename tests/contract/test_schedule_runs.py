@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from dtq.job import NewJob, State
-from dtq.queue import FireTick, Queue
+from dtq.queue import FireTick, Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 
 MakeWorker = Callable[..., Claims]
@@ -127,7 +127,7 @@ async def test_run_that_redis_has_forgotten_is_gone(queue: Queue, worker: MakeWo
     claims = worker()
     [job] = await take(claims)
     await claims.finish("default", [end(job, "succeeded")])
-    await queue.client.delete(f"dtq:{{default}}:done:{job.id}")
+    await queue.client.delete(keys.done("default", job.id))
     [run] = await queue.runs("default", "u1")
     assert run.state == "gone"
 

@@ -16,7 +16,7 @@ from dtq.config import load_settings
 from dtq.errors import StoreUnavailable
 from dtq.ids import tick_id
 from dtq.job import NewJob, State, TerminalJob
-from dtq.queue import FireTick, Queue
+from dtq.queue import FireTick, Queue, keys
 from dtq.queue.claims import Claims, Finish
 from dtq.roles import each
 from dtq.schedule.entry import Entry
@@ -263,7 +263,7 @@ async def test_a_run_that_redis_forgot_is_looked_up_in_postgresql(
     [run] = await run_all(tasks)
     [(_, rows)] = await tasks.read_outbox("default")
     await store.insert(rows)
-    await tasks.client.delete("dtq:{default}:done:" + run)
+    await tasks.client.delete(keys.done("default", run))
     await look_now(tasks, schedules, Watcher(tasks, schedules, store))
     assert [ended.id for ended in (await schedules.history("n")).succeeded] == [run]
 
@@ -274,7 +274,7 @@ async def test_a_run_whose_end_nobody_can_tell_yet_stays_active(
     await make_due(schedules)
     await ticker.step()
     [run] = await run_all(tasks)
-    await tasks.client.delete("dtq:{default}:done:" + run)
+    await tasks.client.delete(keys.done("default", run))
     await look_now(tasks, schedules, watcher)
     assert list((await entry_of(schedules)).runs) == [run]
 

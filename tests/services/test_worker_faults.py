@@ -20,7 +20,7 @@ from worker_bench import Bench, Proxy, open_bench, until
 from dtq.embedded import PostgresServer, ValkeyServer
 from dtq.embedded.process import free_port
 from dtq.job import NewJob
-from dtq.queue import scripts
+from dtq.queue import keys, scripts
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
 
@@ -243,7 +243,7 @@ async def test_jobs_run_on_without_postgresql_and_their_rows_arrive_later(redis_
             ids = [(await bench.run("echo")).id for _ in range(5)]
             await until("the failure shows", lambda: worker._recorder.failing)
             during = (await bench.run("echo")).id
-            assert await bench.queue.client.pttl(f"dtq:{{default}}:done:{during}") > 3_600_000
+            assert await bench.queue.client.pttl(keys.done("default", during)) > 3_600_000
             await asyncio.to_thread(postgres.start)
             await asyncio.to_thread(migrate, postgres.url)
             for job_id in (*ids, during):

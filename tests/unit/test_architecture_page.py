@@ -41,7 +41,8 @@ def test_the_key_map_has_every_key_of_the_keys_module() -> None:
         keys.QUEUES,
         keys.idempotency("KEY"),
         *(keys.lane("Q", letter) for letter in keys.LANES),
-        *(make("Q", "ID") for make in (keys.record, keys.done, keys.progress)),
+        *(make("Q", "ID") for make in (keys.record, keys.progress)),
+        *(make("Q", "SLICE") for make in (keys.done, keys.failed)),
         *(make("Q") for make in (keys.delayed, keys.dead, keys.cancels, keys.paused, keys.idle, keys.wake, keys.outbox)),
         keys.box("Q", "WORKER"),
     }

@@ -177,16 +177,39 @@ local function head_of(blob)
   return string.match(blob, '^{"id":"[^"]*","queue":"[^"]*","type":".-","state":"(%a+)","submitted":%d+,"finished":(%d+),"replays":(%d+)')
 end
 
+-- Finished jobs are kept in hashes by the first nine digits of their ids, that is by the quarter of a second in which they
+-- were submitted: one command stores a batch, and one expires it. Failed ones have hashes of their own, as they stay longer.
+local function done_key(p, id, failed) return p .. (failed and ':failed:' or ':done:') .. string.sub(id, 1, 9) end
+
+local function finished(p, id) -- the TerminalJob JSON of a finished job, nil if it is not in Redis
+  for _, failed in ipairs({false, true}) do
+    local found = redis.pcall('HGET', done_key(p, id, failed), id)
+    if type(found) == 'string' then return found end
+  end
+  return nil
+end
+
+-- Keeps finished jobs (id, JSON, id, JSON, ...) under one key for at least so many ms.
+local function keep(key, list, ttl)
+  if type(redis.pcall('HSET', key, unpack(list))) == 'table' then -- an error: somebody wrote over the key
+    redis.call('DEL', key)
+    redis.call('HSET', key, unpack(list))
+  end
+  if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
+end
+
+local function forget(p, id)
+  redis.pcall('HDEL', done_key(p, id), id)
+  redis.pcall('HDEL', done_key(p, id, true), id)
+end
+
 -- Ends a job: terminal record, dead-letter set if it failed, outbox. Its stream entry is the caller's to remove.
 local function finish_here(p, id, rec, state, now, err, resultttl, deadttl)
   local queue = string.match(p, '{(.*)}')
   local blob = terminal_json(queue, id, rec, state, now, err)
-  local ttl = resultttl
-  if state == 'failed' then
-    ttl = deadttl
-    redis.call('ZADD', p .. ':dead', text(now), id)
-  end
-  redis.call('SET', p .. ':done:' .. id, blob, 'PX', ttl)
+  local failed = state == 'failed'
+  if failed then redis.call('ZADD', p .. ':dead', text(now), id) end
+  keep(done_key(p, id, failed), {id, blob}, failed and deadttl or resultttl)
   redis.call('DEL', p .. ':job:' .. id)
   redis.call('HDEL', p .. ':cancel', id)
   redis.call('ZREM', p .. ':delayed', id)
@@ -204,7 +227,7 @@ local CANCELLED = '{"kind":"cancelled","message":"cancelled by request"}'
 
 -- Cancels a job wherever it is. Returns its state afterwards ('running': its worker is told), or nil if unknown.
 local function cancel(p, id, kind, eid, now, resultttl, deadttl)
-  local done = redis.call('GET', p .. ':done:' .. id)
+  local done = finished(p, id)
   if done then return (head_of(done)) end
   local rec = record(p, id)
   local lane = kind

@@ -52,7 +52,18 @@ local function is_mine(lane, eid)
 end
 
 local index = 0
-local done = p .. ':done:'
+local results = {} -- key -> id, text, id, text, ...
+
+local function store(key, id, blob)
+  local list = results[key]
+  if not list then
+    list = {}
+    results[key] = list
+  end
+  list[#list + 1] = id
+  list[#list + 1] = blob
+end
+
 for i = 4, #ARGV, 6 do
   local op, lane, eid, id, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   if not is_mine(lane, eid) then
@@ -62,7 +73,7 @@ for i = 4, #ARGV, 6 do
     local list = gone[lane]
     list[#list + 1] = eid
     if op == 'k' or op == 'f' then
-      redis.call('SET', done .. id, a, 'PX', op == 'k' and resultttl or deadttl)
+      store(done_key(p, id, op == 'f'), id, a)
       blobs[#blobs + 1] = a
       if b == '1' then redis.call('DEL', p .. ':job:' .. id) end
       if op == 'f' then redis.call('ZADD', p .. ':dead', text(now), id) end
@@ -96,6 +107,9 @@ for lane, list in pairs(gone) do
     redis.call('XACK', p .. ':' .. lane, GROUP, unpack(list))
     redis.call('XDEL', p .. ':' .. lane, unpack(list))
   end
+end
+for key, list in pairs(results) do
+  keep(key, list, string.sub(key, #p + 1, #p + 8) == ':failed:' and deadttl or resultttl)
 end
 local outbox = ''
 if #blobs > 0 then outbox = redis.call('XADD', p .. ':outbox', '*', 'r', '[' .. table.concat(blobs, ',') .. ']') end

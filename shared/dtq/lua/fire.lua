@@ -33,7 +33,7 @@ if tick > 0 then
 else
   id = string.format('%011x%05xd-%s', now, redis.call('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
 end
-if redis.call('EXISTS', p .. ':job:' .. id) == 0 and redis.call('EXISTS', p .. ':done:' .. id) == 0 then
+if redis.call('EXISTS', p .. ':job:' .. id) == 0 and not finished(p, id) then
   save(p, id, {t = ARGV[6], p = ARGV[7], o = ARGV[8], lane = ARGV[5], sub = text(tick > 0 and tick or now), n = '0', c = '0',
     a = '', rp = '0', uid = uid})
   enqueue(p, id, ARGV[5])

@@ -6,7 +6,7 @@
 --       cancel asked 0|1, progress JSON or ''}; worker and progress '' unless it runs; the record of a job that lives in its entry alone is made up
 --#include common
 local p, id, lane, eid = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
-local done = redis.call('GET', p .. ':done:' .. id)
+local done = finished(p, id)
 if done then return {'done', done} end
 local rec = redis.call('HGETALL', p .. ':job:' .. id)
 if #rec > 0 then

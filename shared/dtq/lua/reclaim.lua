@@ -33,7 +33,7 @@ local function take(lane, eid, worker, idle)
     if fields[1] == 'i' then
       id = fields[2]
       rec = record(p, id)
-      if not rec and redis.call('EXISTS', p .. ':done:' .. id) == 0 then rec = record_of_entry(lane, eid, {}) end
+      if not rec and not finished(p, id) then rec = record_of_entry(lane, eid, {}) end
     else
       local ms, seq = string.match(eid, '^(%d+)-(%d+)$')
       id = string.format('%011x%05x%s-%s', tonumber(ms), tonumber(seq), lane, string.match(p, '{(.*)}'))

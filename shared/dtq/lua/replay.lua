@@ -6,12 +6,12 @@
 --#include common
 local p, id = KEYS[1], ARGV[1]
 if redis.call('EXISTS', p .. ':job:' .. id) == 1 then return 'live' end
-local done = redis.call('GET', p .. ':done:' .. id)
+local done = finished(p, id)
 if done then
   local state, _, replays = head_of(done)
   if state and (state ~= 'failed' and state ~= 'cancelled' or replays ~= ARGV[7]) then return state end
 end
-redis.call('DEL', p .. ':done:' .. id)
+forget(p, id)
 redis.call('ZREM', p .. ':dead', id)
 save(p, id, {t = ARGV[3], p = ARGV[4], o = ARGV[5], lane = ARGV[2], sub = ARGV[6], n = '0', c = '0', a = ARGV[8],
   rp = text(tonumber(ARGV[7]) + 1)})

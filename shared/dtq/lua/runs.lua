@@ -10,16 +10,16 @@ for i = 2, #ARGV do redis.call('HDEL', runs, ARGV[i]) end
 local reply = {}
 local flat = redis.call('HGETALL', runs)
 for i = 1, #flat, 2 do
-  local state, finished = 'gone', '0'
+  local state, ended_at = 'gone', '0'
   if redis.call('EXISTS', p .. ':job:' .. flat[i]) == 1 then
     state = 'live'
   else
-    local done = redis.call('GET', p .. ':done:' .. flat[i])
+    local done = finished(p, flat[i])
     if done then
       local ended, at = head_of(done)
-      if ended then state, finished = ended, at end
+      if ended then state, ended_at = ended, at end
     end
   end
-  reply[#reply + 1] = {flat[i], flat[i + 1], state, finished}
+  reply[#reply + 1] = {flat[i], flat[i + 1], state, ended_at}
 end
 return reply

@@ -276,7 +276,9 @@ class Queue:
         """
         parts = parse_id(job_id)
         with translated():
-            blob = await self.client.get(keys.done(parts.queue, job_id))
+            blob = await self.client.hget(keys.done(parts.queue, job_id), job_id)
+            if blob is None:
+                blob = await self.client.hget(keys.failed(parts.queue, job_id), job_id)
         job = (views.read_terminal(blob) if blob is not None else None) or row
         if job is None:
             view = await self.get(job_id)
@@ -313,9 +315,11 @@ class Queue:
         with translated():
             pipe = self.client.pipeline(transaction=False)
             for job_id in ids:
-                pipe.exists(keys.done(parse_id(job_id).queue, job_id))
+                queue = parse_id(job_id).queue
+                pipe.hexists(keys.done(queue, job_id), job_id)
+                pipe.hexists(keys.failed(queue, job_id), job_id)
             found = await pipe.execute()
-        return {job_id for job_id, there in zip(ids, found, strict=True) if there}
+        return {job_id for job_id, done, failed in zip(ids, found[::2], found[1::2], strict=True) if done or failed}
 
     # ------------------------------------------------------------------ queues
 

@@ -14,6 +14,7 @@ __all__ = [
     "dead",
     "delayed",
     "done",
+    "failed",
     "idempotency",
     "idle",
     "lane",
@@ -51,8 +52,13 @@ def record(queue: str, job_id: str) -> str:
 
 
 def done(queue: str, job_id: str) -> str:
-    """JSON text of a finished job, kept for RESULTTTL."""
-    return f"dtq:{{{queue}}}:done:{job_id}"
+    """Hash of finished jobs (id to JSON text) submitted in the same quarter of a second, kept for RESULTTTL."""
+    return f"dtq:{{{queue}}}:done:{job_id[:9]}"
+
+
+def failed(queue: str, job_id: str) -> str:
+    """The same of failed jobs, kept for DEADTTL."""
+    return f"dtq:{{{queue}}}:failed:{job_id[:9]}"
 
 
 def idempotency(key: str) -> str:
