@@ -1,11 +1,11 @@
-# Start PostgreSQL; its arguments are passed on. Needs PostgreSQL's programs on PATH, and POSTGRESQLPASSWORD.
+# Start PostgreSQL on the folder $DATA; arguments are passed on. Needs PostgreSQL's programs on PATH, and POSTGRESQLPASSWORD.
 set -eu
 : "${POSTGRESQLPASSWORD:?is empty: a password is needed}"
-data=/var/lib/dtq/postgresql
-db=$data/db
+here=$(dirname "$0")
+db=$DATA/db
 
 # Deleted by force, the pod before this one may still write for a moment: two servers on one volume would destroy it.
-exec 9>"$data/.lock"
+exec 9>"$DATA/.lock"
 if command -v flock >/dev/null && ! flock -w 120 9; then
     echo "another PostgreSQL uses this volume" >&2
     exit 1
@@ -37,5 +37,5 @@ rm -f "$db/postmaster.pid"
 # The Secret may be another one than when the database was made, as after an uninstall that kept the volume.
 echo "ALTER ROLE dtq PASSWORD '$password'" | single "$db"
 
-exec postgres -D "$db" -c listen_addresses='*' -c port=5432 -c unix_socket_directories=/tmp -c hba_file=/etc/dtq/pg_hba.conf \
+exec postgres -D "$db" -c listen_addresses='*' -c port=5432 -c unix_socket_directories="${TMPDIR:-/tmp}" -c hba_file="$here/pg_hba.conf" \
     -c logging_collector=off "$@"

@@ -24,3 +24,18 @@
 {{- end -}}
 {{- $all | uniq | join "," -}}
 {{- end -}}
+
+{{/* Not empty when KEDA asks the submitter for a queue's demand. */}}
+{{- define "dtq.asksForDemand" -}}
+{{- range (include "dtq.pools" . | fromJson) -}}
+{{- if and (eq .autoscaling.mode "keda") (not .autoscaling.prometheus.serverAddress) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* PromQL for the demand of several queues. Each scheduler exports them all: of those the maximum counts. Takes root and queues. */}}
+{{- define "dtq.demandQuery" -}}
+{{- $names := list -}}
+{{- range .queues -}}{{- $names = append $names (replace "." "[.]" .) -}}{{- end -}}
+{{- $pods := printf "namespace=%q, pod=~%q" .root.Release.Namespace (printf "%s-scheduler-.*" (include "dtq.fullname" .root)) -}}
+{{- printf "sum(max by (queue) (dtq_queue_demand{%s, queue=~%q}))" $pods (join "|" $names) -}}
+{{- end -}}
