@@ -12,11 +12,15 @@ from dtq.errors import InvalidRequest, InvalidSchedule, UnknownType
 from dtq.registry import JobType
 from dtq.requests import Requests
 from dtq.schedule.spec import JobTemplate, ScheduleSpec, parse_spec
+from dtq_operator.nesting import depth
 
-__all__ = ["MAX_PAYLOAD", "Accepted", "Acceptor", "Refused", "Verdict"]
+__all__ = ["MAX_DEPTH", "MAX_PAYLOAD", "Accepted", "Acceptor", "Refused", "Verdict"]
 
 MAX_PAYLOAD = 256 * 1024
 """Bytes of a payload as JSON: what ``kubectl apply`` can carry (its annotation's limit), whatever way it came."""
+
+MAX_DEPTH = 100
+"""Levels of objects and lists in a payload: parsers of JSON set a limit, of some hundreds or a thousand."""
 
 MAX_MESSAGE = 2000
 """Characters of a message: a condition is to be read by people."""
@@ -55,6 +59,9 @@ class Acceptor:
 
     def accept(self, spec: Mapping[str, Any]) -> Verdict:
         """The parsed spec, or what is wrong with it."""
+        template = spec.get("jobTemplate")
+        if isinstance(template, dict) and depth(template.get("payload")) > MAX_DEPTH:
+            return Refused("InvalidPayload", f"jobTemplate.payload: is nested more than {MAX_DEPTH} levels deep")
         try:
             parsed = parse_spec(dict(spec))
             self._check_job(parsed.jobTemplate)
@@ -64,8 +71,6 @@ class Acceptor:
             return Refused("UnknownType", _short(_located(error)))
         except InvalidRequest as error:
             return Refused("InvalidPayload", _short(_located(error)))
-        except RecursionError:
-            return Refused("InvalidPayload", "jobTemplate.payload: is nested too deeply")
         return Accepted(parsed)
 
     def _check_job(self, template: JobTemplate) -> None:

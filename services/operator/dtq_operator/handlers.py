@@ -1,4 +1,8 @@
-"""kopf's side: watch resources, call the syncer."""
+"""kopf's side: it watches resources and calls the syncer.
+
+It is given their metadata only. What is in a resource is read one by one, so that none can keep kopf from the others: a
+payload nested deeper than Python's parsers go would otherwise end kopf, and end it again after each restart.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +12,9 @@ from typing import Any
 import kopf
 import structlog
 
-from dtq_operator.kube import login
+from dtq_operator.kube import kopf_session
 from dtq_operator.metrics import Metrics
-from dtq_operator.resource import GROUP, PLURAL, VERSION, parse_resource
+from dtq_operator.resource import GROUP, PLURAL, VERSION
 from dtq_operator.storage import GenerationStorage, NoProgress
 from dtq_operator.sync import Syncer
 
@@ -55,7 +59,7 @@ def kopf_settings(storage: GenerationStorage) -> kopf.OperatorSettings:
     settings.queueing.worker_limit = None
     settings.queueing.idle_timeout = 1.0
     settings.queueing.exit_timeout = 5.0
-    settings.process.ultimate_exiting_timeout = 60
+    settings.process.ultimate_exiting_timeout = None
     return settings
 
 
@@ -63,30 +67,29 @@ def make_registry(syncer: Syncer, storage: GenerationStorage, metrics: Metrics) 
     """The handlers."""
     registry = kopf.OperatorRegistry()
 
-    @kopf.on.login(registry=registry)
-    def log_in(**_: Any) -> kopf.ConnectionInfo:
-        return login()
+    @kopf.on.login(registry=registry, backoff=2)
+    async def log_in(**_: Any) -> kopf.AiohttpSession:
+        return kopf_session()
 
     @kopf.on.event(*WHAT, registry=registry)
-    async def notice(type: str | None, body: kopf.Body, **_: Any) -> None:
-        resource = parse_resource(body)
-        if type != "DELETED" and not resource.deleting:
-            syncer.noticed(resource)
-            return
+    async def notice_deletion(type: str | None, meta: kopf.Meta, **_: Any) -> None:
         if type == "DELETED":
-            storage.forget(resource.uid)
-        await syncer.remove(resource.namespace, resource.name, resource.uid)
+            storage.forget(meta["uid"])
+        elif not meta.get("deletionTimestamp"):
+            return
+        await syncer.remove(meta["namespace"], meta["name"], meta["uid"])
 
     options: dict[str, Any] = {"registry": registry, "id": "sync", "retries": 3, "timeout": HANDLER_SECONDS, "backoff": 5}
 
     @kopf.on.create(*WHAT, **options)
     @kopf.on.resume(*WHAT, **options)
     @kopf.on.update(*WHAT, field="spec", **options)
-    async def sync(body: kopf.Body, **_: Any) -> None:
+    async def sync(meta: kopf.Meta, **_: Any) -> None:
+        namespace, name = meta["namespace"], meta["name"]
         try:
-            await syncer.sync(parse_resource(body))
+            await syncer.sync_named(namespace, name, meta["uid"], meta.get("generation", 1))
         except Exception:  # a fault of ours: the next resync tries again
             metrics.reconciled("failed")
-            log.exception("sync_failed", namespace=body["metadata"]["namespace"], name=body["metadata"]["name"])
+            log.exception("sync_failed", namespace=namespace, name=name)
 
     return registry

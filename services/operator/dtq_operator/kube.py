@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -14,22 +13,18 @@ import msgspec
 
 from dtq.errors import ConfigError, DtqError, Unavailable
 from dtq_operator.crd import OPENAPI
+from dtq_operator.nesting import decode
 from dtq_operator.resource import GROUP, PLURAL, VERSION, Resource
 
-__all__ = ["Api", "ApiUnavailable", "Refusal", "login"]
+__all__ = ["Api", "ApiUnavailable", "Refusal", "kopf_session", "login"]
 
 CONNECTIONS = 32
-PAGE = 200
+PAGE = 100
 """Resources in one page of a list."""
 
 TIMEOUT = aiohttp.ClientTimeout(total=30, sock_connect=10)
 
-LOGIN_SECONDS = 300.0
-"""Credentials are read again so often: a service account's token is renewed in its file within the hour."""
-
-_AWAY = frozenset({408, 429, 500, 502, 503, 504})
-
-_decode = msgspec.json.Decoder().decode
+_AWAY = frozenset({401, 408, 429, 500, 502, 503, 504})
 
 
 class ApiUnavailable(Unavailable):
@@ -60,20 +55,80 @@ def login() -> kopf.ConnectionInfo:
     return found
 
 
+class Credentials:
+    """Gives every request our token, as it is in its file by then: a service account's is renewed within the hour."""
+
+    SECONDS = 60.0
+    """How long what was read is used."""
+
+    def __init__(self, info: kopf.ConnectionInfo) -> None:
+        self._headers = info.as_http_headers()
+        self._read_at = time.monotonic()
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+        """Middleware of a session."""
+        if time.monotonic() - self._read_at > self.SECONDS:
+            with contextlib.suppress(ConfigError):
+                self._headers = login().as_http_headers()
+                self._read_at = time.monotonic()
+        request.headers.update(self._headers)
+        return await handler(request)
+
+
+async def metadata_only(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Middleware: of resources, only their metadata is asked for."""
+    if request.url.path.endswith(f"/{PLURAL}"):
+        kind = "PartialObjectMetadata" if "watch" in request.url.query else "PartialObjectMetadataList"
+        request.headers["Accept"] = f"application/json;as={kind};g=meta.k8s.io;v=v1"
+    return await handler(request)
+
+
+class KopfResponse(aiohttp.ClientResponse):
+    """Gives kopf a list where the API server has null: so it writes an empty list of metadata, and kopf takes none for granted."""
+
+    async def json(self, **options: Any) -> Any:
+        """The body, cut where it is nested too deeply."""
+        try:
+            found = decode(await self.read())
+        except msgspec.DecodeError:
+            return await super().json(**options)
+        if isinstance(found, dict) and "items" in found:
+            found["items"] = found["items"] or []
+        return found
+
+
+def kopf_session() -> kopf.AiohttpSession:
+    """The session that kopf uses. It learns that resources change, and never sees what is in them."""
+    info = login()
+    session = _session(info, metadata_only, limit=0, response=KopfResponse)
+    return kopf.AiohttpSession(server=info.server, default_namespace=info.default_namespace, aiohttp_session=session)
+
+
+def _session(
+    info: kopf.ConnectionInfo,
+    *middlewares: aiohttp.ClientMiddlewareType,
+    limit: int = CONNECTIONS,
+    response: type[aiohttp.ClientResponse] = aiohttp.ClientResponse,
+) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=limit, ssl=info.as_ssl_context()),
+        timeout=TIMEOUT,
+        middlewares=(Credentials(info), *middlewares),
+        response_class=response,
+    )
+
+
 class Api:
     """One API server. Every method raises :class:`ApiUnavailable` when it does not answer, :class:`Refusal` when it says no."""
 
-    def __init__(self) -> None:
-        self._info: kopf.ConnectionInfo | None = None
-        self._session: aiohttp.ClientSession | None = None
-        self._server = ""
-        self._read_at = 0.0
+    def __init__(self, info: kopf.ConnectionInfo) -> None:
+        """``info``: what :func:`login` found."""
+        self._server = info.server.rstrip("/")
+        self._session = _session(info)
 
     async def close(self) -> None:
         """Close the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        await self._session.close()
 
     async def get(self, namespace: str, name: str) -> dict[str, Any] | None:
         """A resource, None if there is none."""
@@ -89,11 +144,10 @@ class Api:
             if not following:
                 return
 
-    async def patch_status(self, resource: Resource, status: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Merge into the status; the resource as it is then, None if it is gone or another one has its name."""
-        body = {"metadata": {"uid": resource.uid}, "status": status}
+    async def patch_status(self, resource: Resource, operations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Apply a JSON patch to the status; the resource as it is then, None if it is not as the patch expects, or gone."""
         path = f"{_path(resource.namespace)}/{resource.name}/status"
-        return await self._or_none("PATCH", path, body=body, kind="application/merge-patch+json", gone=(404, 409, 422))
+        return await self._or_none("PATCH", path, body=operations, kind="application/json-patch+json", gone=(404, 409, 422))
 
     async def create_event(self, event: Mapping[str, Any]) -> bool:
         """Post an event; False if it is there already, or its namespace is ending."""
@@ -130,37 +184,15 @@ class Api:
         path: str,
         *,
         params: Mapping[str, str] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: object = None,
         kind: str = "application/json",
     ) -> dict[str, Any]:
-        for attempt in (1, 2):
-            session, server = await self._connected()
-            data = None if body is None else msgspec.json.encode(body)
-            with _translated(server):
-                async with session.request(method, server + path, params=params, data=data, headers={"Content-Type": kind}) as answer:
-                    content = await answer.read()
-            if answer.status == 401 and attempt == 1:
-                self._read_at = 0.0  # the token has run out
-                continue
-            return _checked(answer.status, content)
-        raise AssertionError("unreachable")
-
-    async def _connected(self) -> tuple[aiohttp.ClientSession, str]:
-        if self._session is None or time.monotonic() - self._read_at > LOGIN_SECONDS:
-            info = login()
-            self._read_at = time.monotonic()
-            if self._session is None or info != self._info:
-                old, self._session = self._session, _session(info)
-                self._info, self._server = info, info.server.rstrip("/")
-                if old is not None:
-                    # Requests under way end with it first.
-                    asyncio.get_running_loop().call_later(TIMEOUT.total or 0, lambda: asyncio.ensure_future(old.close()))
-        return self._session, self._server
-
-
-def _session(info: kopf.ConnectionInfo) -> aiohttp.ClientSession:
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=info.as_ssl_context())
-    return aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), timeout=TIMEOUT)
+        data = None if body is None else msgspec.json.encode(body)
+        with _translated(self._server):
+            request = self._session.request(method, self._server + path, params=params, data=data, headers={"Content-Type": kind})
+            async with request as answer:
+                content = await answer.read()
+        return _checked(answer.status, content)
 
 
 def _path(namespace: str | None) -> str:
@@ -178,8 +210,8 @@ def _translated(server: str) -> Iterator[None]:
 
 def _checked(status: int, content: bytes) -> dict[str, Any]:
     try:
-        answer = _decode(content)
-    except (msgspec.DecodeError, RecursionError):
+        answer = decode(content)
+    except msgspec.DecodeError:
         answer = None
     if status < 300 and isinstance(answer, dict):
         return answer

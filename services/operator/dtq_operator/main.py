@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
 import sys
+import time
 from typing import Any
 
 import kopf
@@ -35,6 +37,9 @@ __all__ = ["main", "serve", "served_namespaces"]
 CONNECTIONS = 96
 """To Redis: more than all roles use at once."""
 
+STEADY = 60.0
+"""A watch that lasted so many seconds was a good one."""
+
 logger = structlog.get_logger("dtq.operator")
 
 
@@ -43,10 +48,9 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
 
     Raises:
         ConfigError: METRICSADDR cannot be listened on.
-        Exception: kopf has given up; the process is to be started anew.
     """
     queue = await Queue.connect(settings, connections=CONNECTIONS)
-    api, metrics, storage = Api(), Metrics(), GenerationStorage()
+    api, metrics = Api(login()), Metrics()
     scopes: list[str | None] = [None] if namespaces is None else [*namespaces]
     schedules = ScheduleStore(queue.client)
     syncer = Syncer(queue, api, Acceptor(types.types), metrics, settings.clustername)
@@ -66,8 +70,8 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
         await _listen(probe, settings.metricsaddr)
         roles.start()
         logger.info("operator_started", cluster=settings.clustername, namespaces=namespaces or "*", types=sorted(types.types))
-        if await _first(definition.there, stop):
-            await _watch(make_registry(syncer, storage, metrics), storage, namespaces, roles, stop)
+        if await _first(definition.there, stop) and await _first(resync.looked, stop):
+            await _watch(syncer, metrics, namespaces, stop)
     finally:
         await roles.stop()
         await probe.close()
@@ -93,34 +97,42 @@ async def _first(event: asyncio.Event, stop: asyncio.Event) -> bool:
     return not stop.is_set()
 
 
-async def _watch(
-    registry: kopf.OperatorRegistry, storage: GenerationStorage, namespaces: list[str] | None, roles: Roles, stop: asyncio.Event
-) -> None:
-    """Run kopf until ``stop``."""
-    kopf_stop = asyncio.Event()
+async def _watch(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None, stop: asyncio.Event) -> None:
+    """Keep kopf running until ``stop``. While it cannot, the resync alone notices changes."""
+    backoff, failures = Backoff(base=2.0, cap=30.0), 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            await _kopf(syncer, metrics, namespaces, stop)
+            stop.set()  # kopf ends by itself on a signal only
+        except Exception:  # it may be anything: the definition was deleted, rights were withdrawn, ...
+            failures = 1 if time.monotonic() - began > STEADY else failures + 1
+            logger.exception("watch_failed", failures=failures)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff.delay(failures)):
+                    await stop.wait()
+
+
+async def _kopf(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None, stop: asyncio.Event) -> None:
+    storage = GenerationStorage()
+    registry = make_registry(syncer, storage, metrics)
 
     @kopf.on.startup(registry=registry)
     async def take_signals_back(**_: Any) -> None:
-        _on_signals(stop)  # kopf has put its own handlers in their place
+        await asyncio.sleep(0.1)  # by then kopf has put its own handlers in their place
+        _on_signals(stop)
 
-    watching = asyncio.create_task(
-        kopf.operator(
+    try:
+        await kopf.operator(
             registry=registry,
             settings=kopf_settings(storage),
             standalone=True,
             clusterwide=namespaces is None,
             namespaces=namespaces or (),
-            stop_flag=kopf_stop,
-        ),
-        name="kopf",
-    )
-    stopping = asyncio.create_task(stop.wait(), name="stop")
-    await asyncio.wait({watching, stopping}, return_when=asyncio.FIRST_COMPLETED)
-    stopping.cancel()
-    # kopf waits for every task that began after it, so those of the roles end first.
-    await roles.stop()
-    kopf_stop.set()
-    await watching
+            stop_flag=stop,
+        )
+    finally:
+        _on_signals(stop)
 
 
 def _on_signals(stop: asyncio.Event) -> None:
@@ -140,7 +152,7 @@ def served_namespaces(configured: str, own: str | None) -> list[str] | None:
 
 
 def main() -> int:
-    """Entry point; returns the exit code: 2 when a setting is wrong, 1 when it cannot go on and should be started anew."""
+    """Entry point; returns the exit code: 2 when a setting is wrong."""
     try:
         settings = load_operator_settings()
         log.configure(settings, "operator")
@@ -151,7 +163,4 @@ def main() -> int:
         for line in str(error).splitlines():
             print(f"dtq-operator: {line}", file=sys.stderr)  # noqa: T201 - a start that failed is told in plain words
         return 2
-    except Exception:  # kopf's or our own; what is running is not worth keeping
-        logger.exception("operator_failed")
-        return 1
     return 0

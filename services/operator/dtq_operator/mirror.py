@@ -13,7 +13,7 @@ from dtq.schedule.entry import Entry, Event
 from dtq.schedule.store import ScheduleStore
 from dtq_operator import status
 from dtq_operator.kube import Api, Refusal
-from dtq_operator.resource import Resource, parse_resource
+from dtq_operator.resource import Resource
 from dtq_operator.resync import resource_key
 from dtq_operator.sync import Syncer
 from dtq_operator.telling import event_object, to_tell
@@ -76,22 +76,20 @@ class Mirror:
         for entry, event in zip(page, newest, strict=True):
             key = resource_key(entry, self._cluster)
             resource = self._syncer.seen.get(key) if key else None
-            if resource is None or resource.uid != entry.uid:
-                continue
+            if resource is None or resource.uid != entry.uid or not resource.status:
+                continue  # gone, or another one's entry, or the syncer is about to write its first status
             untold = event is not None and event.time > self._told.get(entry.uid, 0)
             if untold or status.difference(resource.status, status.of_runs(entry)):
                 changed.append((entry, resource, untold))
         await each(changed, self._write, AT_ONCE)
 
-    async def _write(self, change: tuple[Entry, Resource, bool]) -> None:
-        entry, resource, untold = change
+    async def _write(self, item: tuple[Entry, Resource, bool]) -> None:
+        entry, resource, untold = item
         try:
-            patch = status.difference(resource.status, status.of_runs(entry))
-            if patch:
+            change = status.difference(resource.status, status.of_runs(entry))
+            if change:
                 await self._pace.turn()
-                body = await self._api.patch_status(resource, patch)
-                if body is not None:
-                    self._syncer.noticed(parse_resource(body))
+                await self._syncer.write_status(resource, change)
             if untold:
                 await self._tell(entry, resource)
         except Refusal as error:

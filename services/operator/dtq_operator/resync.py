@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
@@ -65,6 +66,8 @@ class Resync:
         self._every = every
         self._missing: dict[str | None, Odd] = {scope: frozenset() for scope in scopes}
         self._ahead: Odd = frozenset()
+        self.looked = asyncio.Event()
+        """Set when the first comparison has ended, well or not."""
         self.last_good = time.monotonic()
         """When all was compared last; at first the start."""
 
@@ -80,6 +83,12 @@ class Resync:
         Raises:
             Unavailable: a server is away, or refuses the list of a namespace.
         """
+        try:
+            return await self._step()
+        finally:
+            self.looked.set()
+
+    async def _step(self) -> float:
         entries = await entries_of(self._store, self._cluster)
         found, ahead, problems = 0, set[tuple[str, str]](), []
         for scope in self._missing:
@@ -112,19 +121,20 @@ class Resync:
                 await self._syncer.remove(*key, entry.uid)
         for namespace, name in known - set(present.values()):
             if scope in (None, namespace):
-                self._syncer.seen.pop((namespace, name), None)
+                self._syncer.dropped((namespace, name))
         return len(present)
 
     async def _repair(self, resources: list[Resource], entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> None:
         wrong: list[Resource] = []
         for resource in resources:
-            self._syncer.noticed(resource)
             entry = entries.get(resource.entry)
             if is_ahead(resource, entry):
                 mark = (resource.entry, f"{resource.uid}/{resource.generation}")
                 ahead.add(mark)
                 if mark in self._ahead:
                     await self._syncer.rewind(resource)
-            elif not is_current(resource, self._syncer.judge(resource), entry):
+            elif is_current(resource, self._syncer.judge(resource), entry):
+                self._syncer.noticed(resource, synced=True)
+            else:
                 wrong.append(resource)
         await each(wrong, self._syncer.sync, AT_ONCE)

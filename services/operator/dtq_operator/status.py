@@ -10,7 +10,7 @@ from dtq_operator.accept import Verdict
 from dtq_operator.conditions import Unwritten, conditions, merge
 from dtq_operator.resource import Resource
 
-__all__ = ["difference", "of_runs", "of_spec"]
+__all__ = ["difference", "of_runs", "of_spec", "operations"]
 
 _EMPTY: tuple[object, ...] = (None, [], {}, 0)
 
@@ -31,9 +31,25 @@ def of_spec(resource: Resource, verdict: Verdict, written: Entry | Unwritten | N
 
 
 def difference(current: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """A merge patch from ``current`` to ``wanted``, empty when they agree; None in it removes a field."""
+    """The fields in which ``current`` is not as ``wanted``, and how they should be; None for one that is to go."""
     return {
         field: value
         for field, value in wanted.items()
         if current.get(field) != value and not (value in _EMPTY and current.get(field) in _EMPTY)
     }
+
+
+def operations(resource: Resource, difference: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A JSON patch (RFC 6902) that applies only to the resource it was made for, not to another one that has its name by then.
+
+    A uid in a merge patch would not do: of metadata, a write to the status takes nothing, and checks nothing but the version.
+    """
+    same = {"op": "test", "path": "/metadata/uid", "value": resource.uid}
+    if not resource.status:
+        return [same, {"op": "add", "path": "/status", "value": {key: value for key, value in difference.items() if value is not None}}]
+    return [same, *(_operation(field, value) for field, value in difference.items())]
+
+
+def _operation(field: str, value: object) -> dict[str, Any]:
+    path = f"/status/{field}"
+    return {"op": "remove", "path": path} if value is None else {"op": "add", "path": path, "value": value}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 
@@ -16,7 +18,7 @@ from dtq.schedule.trigger import forget
 from dtq_operator import status
 from dtq_operator.accept import Accepted, Acceptor, Refused, Verdict
 from dtq_operator.conditions import NAME_TAKEN, REDIS_UNAVAILABLE, Unwritten
-from dtq_operator.kube import Api, Refusal
+from dtq_operator.kube import Api, ApiUnavailable, Refusal
 from dtq_operator.metrics import Metrics
 from dtq_operator.plan import is_ahead
 from dtq_operator.resource import Key, Resource, parse_resource
@@ -48,6 +50,7 @@ class Syncer:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._again: dict[Key, None] = {}
         self._gone: dict[Key, str] = {}
+        self._synced: dict[Key, tuple[str, int]] = {}
         self.seen: dict[Key, Resource] = {}
 
     def owner(self, namespace: str) -> str:
@@ -58,28 +61,68 @@ class Syncer:
         """Whether its spec can be carried out."""
         return self._acceptor.accept(resource.spec)
 
-    def noticed(self, resource: Resource) -> None:
-        """Note the newest state of a resource."""
+    def noticed(self, resource: Resource, *, synced: bool = False) -> None:
+        """Note the newest state of a resource, and that there is nothing to be done."""
         self.seen[resource.key] = resource.without_spec()
+        if synced:
+            self._synced[resource.key] = (resource.uid, resource.generation)
+
+    def dropped(self, key: Key) -> None:
+        """Forget a resource that is gone."""
+        self.seen.pop(key, None)
+        self._synced.pop(key, None)
 
     async def sync(self, resource: Resource) -> None:
         """Make it so. Never raises but for faults of our own; what must be done again is noted for :meth:`flush`."""
         async with self._gate:
+            if resource.deleting:
+                return
+            self.noticed(resource)
             self._again.pop(resource.key, None)
             verdict = self.judge(resource)
             written = await self._write(resource, verdict)
             if written == "stale":
                 return  # a newer version has been written; its own event brings the status
             await self._report(resource, verdict, written)
-            if isinstance(written, Unwritten) and written.reason == REDIS_UNAVAILABLE:
-                self._again[resource.key] = None
+            if isinstance(written, Unwritten):
+                if written.reason == REDIS_UNAVAILABLE:
+                    self._again[resource.key] = None
+            elif resource.key not in self._again:
+                self._synced[resource.key] = (resource.uid, resource.generation)
+
+    async def write_status(self, resource: Resource, change: Mapping[str, Any]) -> None:
+        """Change the status; if the resource is no longer as it was thought to be, it is looked at again.
+
+        Raises:
+            Unavailable: the API server is away.
+            Refusal: it does not let us.
+        """
+        body = await self._api.patch_status(resource, status.operations(resource, change))
+        if body is None:
+            self._again[resource.key] = None
+        else:
+            self.noticed(parse_resource(body))
+
+    async def sync_named(self, namespace: str, name: str, uid: str, generation: int) -> None:
+        """The same for a resource of which only this is known; does nothing if that generation was synced already."""
+        key = (namespace, name)
+        if self._synced.get(key) == (uid, generation):
+            return
+        async with self._gate:
+            try:
+                body = await self._api.get(namespace, name)
+            except ApiUnavailable:
+                self._again[key] = None
+                return
+        if body is not None:
+            await self.sync(parse_resource(body))
 
     async def remove(self, namespace: str, name: str, uid: str) -> None:
         """The resource of this uid is gone: so is its schedule. Runs that have started go on."""
         key = (namespace, name)
         known = self.seen.get(key)
         if known is not None and known.uid == uid:
-            del self.seen[key]
+            self.dropped(key)
         self._gone[key] = uid
         async with self._gate:
             try:
@@ -113,7 +156,7 @@ class Syncer:
             if body is not None:
                 await self.sync(parse_resource(body))
                 if (namespace, name) in self._again:
-                    raise QueueUnavailable("Redis is still away")
+                    raise Unavailable(f"{namespace}/{name} cannot be synced yet")
 
     # ------------------------------------------------------------------
 
@@ -133,7 +176,7 @@ class Syncer:
         except QueueUnavailable as error:
             self._metrics.reconciled("unavailable")
             return Unwritten(REDIS_UNAVAILABLE, f"{error}; it will be written when Redis is back")
-        if result != "unchanged":
+        if result in ("created", "changed"):
             log.info("scheduledjob_synced", namespace=resource.namespace, name=resource.name, result=result, generation=resource.generation)
         return entry if entry is not None and entry.uid == resource.uid else None
 
@@ -184,23 +227,18 @@ class Syncer:
         found = None if isinstance(written, str) else written
         if isinstance(found, Unwritten) and found.reason == REDIS_UNAVAILABLE and _was_written(resource):
             return  # nothing is new: it will be looked at again
-        patch = status.difference(resource.status, status.of_spec(resource, verdict, found, rfc3339(_now()) or ""))
-        if not patch:
-            return
+        change = status.difference(resource.status, status.of_spec(resource, verdict, found, rfc3339(_now()) or ""))
         try:
-            body = await self._api.patch_status(resource, patch)
-            if body is not None and isinstance(verdict, Refused):
+            if change:
+                await self.write_status(resource, change)
+            if change and isinstance(verdict, Refused):
                 event = Event(verdict.reason, verdict.message, _now())
                 await self._api.create_event(event_object(resource, event, once=f"generation {resource.generation}"))
         except Unavailable as error:
             log.warning("status_not_written", namespace=resource.namespace, name=resource.name, error=str(error))
             self._again[resource.key] = None
-            return
         except Refusal as error:  # the next resync tries again
             log.error("status_refused", namespace=resource.namespace, name=resource.name, error=str(error))
-            return
-        if body is not None:
-            self.noticed(parse_resource(body))
 
 
 def _now() -> int:
