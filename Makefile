@@ -35,6 +35,9 @@ lint: $(VENV)/.dev ## Check style, types and import rules
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/yamllint --strict .
+	$(BIN)/python tools/chart_docs.py --check
+	@$(BIN)/python tools/helm.py
+	@PATH="$(CURDIR)/$(BIN):$$PATH" helm lint --strict --quiet charts/dtq
 
 format: $(VENV)/.dev ## Sort imports and format the code
 	$(BIN)/ruff check --select I --fix .
@@ -60,6 +63,7 @@ $(VENV)/.run: $(VENV)/.made $(MANIFESTS)
 $(VENV)/.dev: $(VENV)/.run requirements-dev.txt
 	@echo "Installing the tools for tests and checks into $(VENV) (once)"
 	$(PIP) --requirement requirements-dev.txt
+	@$(BIN)/python tools/helm.py
 	@touch $@
 
 $(VENV)/.made:

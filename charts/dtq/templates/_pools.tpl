@@ -32,10 +32,11 @@
 {{- end -}}
 {{- end -}}
 
-{{/* PromQL for the demand of several queues. Each scheduler exports them all: of those the maximum counts. Takes root and queues. */}}
+{{/* PromQL for the demand of several queues. Each scheduler exports them all: of those the maximum counts.
+PodMonitor and ServiceMonitor set `namespace` and `job`. Takes root and queues. */}}
 {{- define "dtq.demandQuery" -}}
 {{- $names := list -}}
 {{- range .queues -}}{{- $names = append $names (replace "." "[.]" .) -}}{{- end -}}
-{{- $pods := printf "namespace=%q, pod=~%q" .root.Release.Namespace (printf "%s-scheduler-.*" (include "dtq.fullname" .root)) -}}
-{{- printf "sum(max by (queue) (dtq_queue_demand{%s, queue=~%q}))" $pods (join "|" $names) -}}
+{{- $release := printf "namespace=%q,job=%q" .root.Release.Namespace .root.Release.Name -}}
+{{- printf "sum(max by (queue) (dtq_queue_demand{%s,queue=~%q}))" $release (join "|" $names) -}}
 {{- end -}}
