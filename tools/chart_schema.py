@@ -16,8 +16,28 @@ Json = dict[str, Any]
 Path = tuple[str, ...]
 
 MADE = frozenset(
-    "redisaddr databaseurl apiaddr metricsaddr queues workercount workertimeout shutdownseconds processes handlers apikeysfile allowanonymous "
-    "smtpaddr smtpfrom smtpuser smtppassword smtptls bloburl datadir workers".split()
+    [
+        "redisaddr",
+        "databaseurl",
+        "apiaddr",
+        "metricsaddr",
+        "queues",
+        "workercount",
+        "workertimeout",
+        "shutdownseconds",
+        "processes",
+        "handlers",
+        "apikeysfile",
+        "allowanonymous",
+        "smtpaddr",
+        "smtpfrom",
+        "smtpuser",
+        "smtppassword",
+        "smtptls",
+        "bloburl",
+        "datadir",
+        "workers",
+    ]
 )
 """Settings that are made from other values, or are those of `dtq up`: not for ``config``."""
 
