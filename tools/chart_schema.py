@@ -16,28 +16,11 @@ Json = dict[str, Any]
 Path = tuple[str, ...]
 
 MADE = frozenset(
-    [
-        "redisaddr",
-        "databaseurl",
-        "apiaddr",
-        "metricsaddr",
-        "queues",
-        "workercount",
-        "workertimeout",
-        "shutdownseconds",
-        "processes",
-        "handlers",
-        "apikeysfile",
-        "allowanonymous",
-        "smtpaddr",
-        "smtpfrom",
-        "smtpuser",
-        "smtppassword",
-        "smtptls",
-        "bloburl",
-        "datadir",
-        "workers",
-    ]
+    {
+        *("redisaddr", "databaseurl", "apiaddr", "metricsaddr", "apikeysfile", "allowanonymous", "bloburl"),
+        *("queues", "workercount", "workertimeout", "shutdownseconds", "processes", "handlers"),
+        *("smtpaddr", "smtpfrom", "smtpuser", "smtppassword", "smtptls", "datadir", "workers"),
+    }
 )
 """Settings that are made from other values, or are those of `dtq up`: not for ``config``."""
 
