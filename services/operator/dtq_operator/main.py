@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import socket
 import sys
 import time
-from typing import Any
+from typing import Any, cast
 
 import kopf
 import structlog
@@ -127,6 +128,7 @@ async def _kopf(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None, 
             registry=registry,
             settings=kopf_settings(storage),
             standalone=True,
+            identity=cast("Any", f"dtq-operator@{socket.gethostname()}"),  # else kopf looks up the user, which a container need not have
             clusterwide=namespaces is None,
             namespaces=namespaces or (),
             stop_flag=stop,
