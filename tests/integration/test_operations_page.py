@@ -10,6 +10,7 @@ import pytest
 
 from dtq.storage import Store
 from dtq.storage.metrics import PoolCollector
+from dtq_operator.metrics import Metrics as OperatorMetrics
 from dtq_scheduler.metrics import QueueCollector, ScheduleMetrics, make_registry
 from dtq_submitter.metrics import Metrics
 from dtq_worker.metrics import WorkerMetrics
@@ -40,7 +41,7 @@ def test_the_metrics_are_those_of_the_services() -> None:
     ScheduleMetrics(registry)
     worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0)
     pool = PoolCollector(Store("postgresql://127.0.0.1:1/none").pool_stats)
-    collectors = (registry, QueueCollector(), pool, Metrics().registry, worker)
+    collectors = (registry, QueueCollector(), pool, Metrics().registry, worker, OperatorMetrics().registry)
     families = [family for collector in collectors for family in collector.collect()]
     exported = {family.name + ("_total" if family.type == "counter" else "") for family in families if family.name.startswith("dtq_")}
     assert set(re.findall(r"^\| `(dtq_\w+)` \|", PAGE, re.MULTILINE)) == exported
