@@ -114,10 +114,11 @@ class Resync:
         ours = [entry for entry in entries.values() if scope is None or entry.owner == self._syncer.owner(scope)]
         plan = removals(ours, present, self._missing[scope])
         self._missing[scope] = plan.missing
+        if plan.remove:
+            log.warning("orphans_found", count=len(plan.remove), first=[entry.name for entry in plan.remove[:10]])
         for entry in plan.remove:
             key = resource_key(entry, self._cluster)
             if key is not None:
-                log.warning("orphan_found", namespace=key[0], name=key[1])
                 await self._syncer.remove(*key, entry.uid)
         for namespace, name in known - set(present.values()):
             if scope in (None, namespace):
