@@ -7,7 +7,6 @@
 #   BASE, BUILDER, BUILDFLAGS  see tools/images.sh
 #   FILES          what to run (default: tests/cluster)
 #   INGRESSHTTP, INGRESSHTTPS  URLs of the ingress controller (default: http://127.0.0.1:80, https://127.0.0.1:443)
-#   HELM           the program helm (default: helm)
 # One line on standard error and exit code 2 when that is not possible.
 set -eu
 cd "$(dirname "$0")/.."
@@ -20,6 +19,7 @@ fail() {
 }
 
 export REGISTRY="${REGISTRY:-localhost}" TAG="${TAG:-test}"
+PATH=$(dirname "$python"):$PATH # helm and kubectl of .venv
 
 [ -n "${LOAD:-}" ] || [ "${IMAGES:-}" = no ] ||
     fail "LOAD has to be the command that loads an image archive into the cluster, as in: make test-cluster LOAD='kind load image-archive'"
