@@ -51,3 +51,12 @@ It is asked for in several places of one rendering, which must get the same: so 
 {{- end -}}
 {{- $seen | toJson | sha256sum -}}
 {{- end -}}
+
+{{/* Likewise for the servers, which every restart takes away for seconds: only their own password counts. */}}
+{{- define "dtq.valkeyChecksum" -}}
+{{- default (include "dtq.valkeyPassword" .) .Values.valkey.existingSecret | sha256sum -}}
+{{- end -}}
+
+{{- define "dtq.postgresqlChecksum" -}}
+{{- default (include "dtq.postgresqlPassword" .) .Values.postgresql.existingSecret | sha256sum -}}
+{{- end -}}
