@@ -30,7 +30,16 @@ UNITS_WIDE, INCH = 24, 0.66
 ROW_INCH = 0.34
 STEP = 5
 
-mpl.rcParams.update({"font.size": 7.5, "axes.spines.top": False, "axes.linewidth": 0.5, "axes.edgecolor": "#94a3b8", "axes.titlesize": 8.5})
+mpl.rcParams.update(
+    {
+        "font.size": 7.5,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.5,
+        "axes.edgecolor": "#94a3b8",
+        "axes.titlesize": 8.5,
+    }
+)
 
 
 class Source:

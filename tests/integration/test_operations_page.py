@@ -1,4 +1,4 @@
-"""docs/operations.md: its queries run on the schema, and its tables name what the code has."""
+"""docs/operations.md and docs/monitoring.md: the queries run on the schema, and the tables name what the code has."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dtq_worker.metrics import WorkerMetrics
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "operations.md").read_text("utf-8")
+MONITORING = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
 QUERIES = [
     query for block in re.findall(r"^```sql\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) for query in block.split(";\n") if query.strip()
 ]
@@ -44,7 +45,7 @@ def test_the_metrics_are_those_of_the_services() -> None:
     collectors = (registry, QueueCollector(), pool, Metrics().registry, worker, OperatorMetrics().registry)
     families = [family for collector in collectors for family in collector.collect()]
     exported = {family.name + ("_total" if family.type == "counter" else "") for family in families if family.name.startswith("dtq_")}
-    assert set(re.findall(r"^\| `(dtq_\w+)` \|", PAGE, re.MULTILINE)) == exported
+    assert set(re.findall(r"^\| `(dtq_\w+)` \|", MONITORING, re.MULTILINE)) == exported
 
 
 def test_the_events_named_are_those_logged() -> None:
