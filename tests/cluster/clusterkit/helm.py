@@ -41,6 +41,10 @@ class Release:
             failed.add_note(self.kubectl.report())
             raise
 
+    def revision(self) -> str:
+        """Number of the present revision, as `helm rollback` takes it."""
+        return str(json.loads(self.helm("status", self.name, "--output", "json").out)["version"])
+
     def values(self, own: Json) -> Json:
         """All values that are not at their default."""
         return merged(self.cluster.image_values(), own)
