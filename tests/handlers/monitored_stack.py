@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -278,6 +279,8 @@ def monitored(rate: float = 20.0) -> Iterator[Prometheus]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # by way of what ends the processes
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with monitored() as server:
         print(server.url, flush=True)
         time.sleep(float(sys.argv[1]))

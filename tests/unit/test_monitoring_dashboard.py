@@ -67,7 +67,9 @@ def test_queries_take_the_variables_and_no_fixed_window(panel: dict[str, Any]) -
 
 
 def test_the_variables_are_defined() -> None:
-    defined = {variable["name"] for variable in DASHBOARD["templating"]["list"]}
+    variables = DASHBOARD["templating"]["list"]
+    assert all(variable["datasource"] == SOURCE for variable in variables if variable["type"] == "query")
+    defined = {variable["name"] for variable in variables}
     assert defined == {"datasource", "namespace", "release", "queue"}
     used = set(re.findall(r"\$(?!__)(\w+)", " ".join(target["expr"] for panel in SHOWN for target in panel["targets"])))
     assert used == defined - {"datasource"}
