@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -245,6 +246,16 @@ class Stage:
             self.wait("entries in Redis equal the resources", agree, seconds=seconds)
         except AssertionError as error:
             raise AssertionError("\n".join([*found[:5], str(error)])) from None
+
+    def resynced(self, times: int = 2) -> None:
+        """Wait until the operator has compared everything so many times more."""
+        for _ in range(times):
+            before = self._last_resync()
+            self.wait("a full comparison", lambda before=before: self._last_resync() > before)
+
+    def _last_resync(self) -> float:
+        found = re.search(r"^dtq_operator_last_resync_timestamp_seconds (\S+)$", self.operator.page("metrics"), re.MULTILINE)
+        return float(found[1]) if found else 0.0
 
     def wait(self, what: str, probe: Any, *, seconds: float = 30) -> Any:
         """wait_for, with the logs."""
