@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -33,6 +35,43 @@ def redis_url(valkey_server: ValkeyServer) -> str:
     with redis.Redis.from_url(valkey_server.url) as client:
         client.flushall()
     return valkey_server.url
+
+
+def _form_cluster(nodes: list[ValkeyServer]) -> None:
+    """Share the slots out and introduce the nodes to each other; returns when each says that the cluster serves."""
+    clients: list[Any] = [redis.Redis.from_url(node.url, decode_responses=True) for node in nodes]
+    share = 16384 // len(nodes) + 1
+    for number, client in enumerate(clients):
+        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, min(16383, (number + 1) * share - 1))
+        bus = client.config_get("cluster-port")["cluster-port"]
+        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[number].port, bus)
+    deadline = time.monotonic() + 30
+    for client in clients:
+        while not _serves(client, len(nodes)):
+            assert time.monotonic() < deadline, "the cluster did not form in 30 s"
+            time.sleep(0.05)
+        client.close()
+
+
+def _serves(client: Any, size: int) -> bool:
+    info = client.execute_command("CLUSTER", "INFO")
+    text = "".join(f"{name}:{value} " for name, value in info.items()) if isinstance(info, dict) else str(info)
+    return "cluster_state:ok" in text and f"cluster_known_nodes:{size}" in text and f"cluster_size:{size}" in text
+
+
+@pytest.fixture(scope="session")
+def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ValkeyServer]]:
+    """A Valkey cluster of three nodes."""
+    nodes = [ValkeyServer(tmp_path_factory.mktemp("cluster"), durable=False, cluster=True) for _ in range(3)]
+    try:
+        for node in nodes:
+            node.start()
+        _form_cluster(nodes)
+        yield nodes
+    finally:
+        for node in nodes:
+            node.stop()
 
 
 @pytest.fixture(scope="session")

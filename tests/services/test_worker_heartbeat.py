@@ -26,7 +26,7 @@ def beating() -> Iterator[Make]:
     started: list[Heartbeat] = []
 
     def make(url: str, queues: Callable[[], list[str]]) -> Heartbeat:
-        beat = Heartbeat(Settings(redisaddr=url), "w-1", queues, lambda _ids: None, lambda _queue, _at: None)
+        beat = Heartbeat(Settings(redisaddr=url), "w-1", False, queues, lambda _ids: None, lambda _queue, _at: None)
         beat.start()
         started.append(beat)
         return beat

@@ -66,7 +66,7 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
         ]
     )
     ready: dict[str, Check] = {"redis": queue.ping, "kubernetes": lambda: api.ping(scopes[0]), "definition": definition.check}
-    probe = ProbeServer(settings.metricsaddr, ready, metrics.registry, alive=resync.problem)
+    probe = ProbeServer(settings.metricsaddr, ready, metrics.registry, alive=lambda: queue.problem() or resync.problem())
     try:
         await _listen(probe, settings.metricsaddr)
         roles.start()

@@ -33,7 +33,12 @@ async def serve(settings: Settings, stop: asyncio.Event) -> None:
     store = Store(settings.databaseurl)
     await store.open()
     scheduler = Scheduler(settings, queue, store)
-    probe = ProbeServer(settings.metricsaddr, {"redis": queue.ping, "postgresql": store.ping}, scheduler.registry, alive=scheduler.problem)
+    probe = ProbeServer(
+        settings.metricsaddr,
+        {"redis": queue.ping, "postgresql": store.ping},
+        scheduler.registry,
+        alive=lambda: queue.problem() or scheduler.problem(),
+    )
     try:
         try:
             await probe.start()

@@ -8,6 +8,7 @@ from fastapi import APIRouter
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import Response
 
+from dtq.errors import QueueUnavailable
 from dtq.probe import check_all
 from dtq.registry import Registry
 from dtq_submitter.openapi.answers import NO_KEY, answers, open_answers
@@ -44,9 +45,17 @@ def system_router(services: Services) -> APIRouter:
         """Every job type with the JSON Schema of its payload."""
         return Response(types, media_type="application/json")
 
-    @router.get("/livez", operation_id="livez", summary="Is the process alive?", responses=open_answers({200: ALIVE}), openapi_extra=NO_KEY)
+    @router.get(
+        "/livez",
+        operation_id="livez",
+        summary="Is the process alive?",
+        responses=open_answers({200: ALIVE}, 503),
+        openapi_extra=NO_KEY,
+    )
     async def livez() -> Response:
-        """200 while the event loop runs."""
+        """200 while the event loop runs and nothing calls for a restart."""
+        if problem := services.queue.problem():
+            raise QueueUnavailable(problem)
         return Json({"status": "alive"})
 
     @router.get(

@@ -38,6 +38,7 @@ class Heartbeat:
         self,
         settings: Settings,
         worker: str,
+        cluster: bool,
         queues: Callable[[], list[str]],
         cancelled: Callable[[list[str]], None],
         lost: Callable[[str, float], None],
@@ -45,6 +46,7 @@ class Heartbeat:
         """Renew the leases of ``worker``."""
         self._settings = settings
         self._worker = worker
+        self._cluster = cluster
         self._queues = queues
         self._cancelled = cancelled
         self._lost = lost
@@ -92,7 +94,7 @@ class Heartbeat:
 
     async def _connected(self, faults: Faults) -> None:
         """Beat through one client until stopped."""
-        client = await connect(self._settings.redis_url, connections=4)
+        client = await connect(self._settings.redis_url, cluster=self._cluster, connections=4)
         claims = Claims(client, self._worker, int(self._settings.leaseseconds * 1000), 0, 0)
         try:
             while not self._stop.is_set():

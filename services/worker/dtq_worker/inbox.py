@@ -126,7 +126,9 @@ class Inbox:
         """One client for all blocking reads, made by the first of them."""
         async with self._connecting:
             if self._client is None:
-                self._client = await connect(self._queue.settings.redis_url, blocking=True, connections=2 * MAX_BLOCKING_QUEUES)
+                self._client = await connect(
+                    self._queue.settings.redis_url, cluster=self._queue.cluster, blocking=True, connections=2 * MAX_BLOCKING_QUEUES
+                )
             return self._client
 
     # ------------------------------------------------------------------ waiting no more

@@ -65,7 +65,7 @@ class Worker:
         recovery = Recovery(queue.client, self._claims, self._held)
         self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt)
         self._fetcher = Fetcher(queue, self._claims, self._executor, recovery)
-        self._heartbeat = Heartbeat(settings, self.name, self._queues_to_renew, self._on_cancels, self._on_lost)
+        self._heartbeat = Heartbeat(settings, self.name, queue.cluster, self._queues_to_renew, self._on_cancels, self._on_lost)
 
     def start(self) -> None:
         """Start claiming and running jobs."""
@@ -95,6 +95,7 @@ class Worker:
         """Send the last endings and say good-bye; without Redis the leases simply run out."""
         try:
             await asyncio.wait_for(self._reporter.flush(), 10.0)
+            await asyncio.to_thread(self._heartbeat.stop)  # a beat after the good-bye would bring the name back
             for name in self._fetcher.names:
                 await self._claims.leave(name)
         except (TimeoutError, QueueUnavailable, RedisError) as error:
@@ -112,7 +113,7 @@ class Worker:
 
     def problem(self) -> str | None:
         """Why the process should be restarted, None if it should not."""
-        return self._heartbeat.problem()
+        return self._queue.problem() or self._heartbeat.problem()
 
     def _held(self) -> set[tuple[str, str, str]]:
         return {*self._executor.active, *map(key_of, self._reporter.jobs())}

@@ -18,7 +18,6 @@ from redis.exceptions import (
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
-    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -27,7 +26,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dtq.errors import QueueUnavailable
 
-__all__ = ["Client", "call", "connect", "translated"]
+__all__ = ["Client", "call", "connect", "is_cluster", "translated"]
 
 Client = Any
 """redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
@@ -83,29 +82,33 @@ def _options(blocking: bool, connections: int) -> dict[str, Any]:
     }
 
 
-async def connect(url: str, *, blocking: bool = False, connections: int = 64) -> Client:
-    """A client for ``url``: of one server, or of a cluster when the server says it is part of one.
+async def connect(url: str, *, cluster: bool, blocking: bool = False, connections: int = 64) -> Client:
+    """A client for ``url``: of one server, which connects when used, or of a ``cluster``.
 
-    ``blocking`` clients wait for ever for an answer, as blocking reads need. A server that is away is taken for a single
-    one; its client connects when it is back.
+    ``blocking`` clients wait for ever for an answer, as blocking reads need.
 
     Raises:
-        QueueUnavailable: never here; every later use may.
+        QueueUnavailable: no node of the cluster answers.
     """
     options = _options(blocking, connections)
-    client = aredis.Redis.from_url(url, **options)
-    try:
-        info = await client.info("cluster")
-    except (RedisError, OSError):
-        return client
-    if not info.get("cluster_enabled"):
-        return client
-    await client.aclose()
+    if not cluster:
+        return aredis.Redis.from_url(url, **options)
     del options["retry"]
-    cluster = aredis.RedisCluster.from_url(url, **options, retry=AsyncRetry(NoBackoff(), 1))
+    client = aredis.RedisCluster.from_url(url, **options, retry=AsyncRetry(NoBackoff(), 1))
     with translated():
-        await cluster.initialize()
-    return cluster
+        await client.initialize()
+    return client
+
+
+async def is_cluster(client: Client) -> bool:
+    """Whether the single server that ``client`` reaches is part of a cluster.
+
+    Raises:
+        QueueUnavailable: it does not answer.
+    """
+    with translated():
+        info = await client.info("cluster")
+    return bool(info.get("cluster_enabled"))
 
 
 async def call(client: Client, *args: Any) -> Any:

@@ -15,7 +15,7 @@ from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, Q
 from dtq.ids import make_id, parse_id, tick_id
 from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts, views
-from dtq.queue.connection import Client, connect, translated
+from dtq.queue.connection import Client, connect, is_cluster, translated
 from dtq.queue.encode import options_json, submit_arguments
 from dtq.queue.live import LiveFilter, list_live
 
@@ -53,6 +53,9 @@ class Batch(msgspec.Struct, frozen=True):
     def submitted(self, answers: list[Any]) -> list[Submitted]:
         """What became of each job, from what the script answered."""
         return [_submitted(job, answer) for job, answer in zip(self.jobs, answers, strict=True)]
+
+
+CLUSTER_LATE = "REDISADDR is a cluster, which was away at the start: this process must be restarted"
 
 
 class QueueStats(msgspec.Struct, frozen=True):
@@ -122,14 +125,27 @@ class Queue:
         self.client = client
         self.settings = settings
         self.cluster = cluster
+        self._unsure = self._misjudged = False
         self._known: set[str] = set()
         self._ttls = (settings.resultttl * 1000, settings.deadttl * 1000)
 
     @classmethod
     async def connect(cls, settings: Settings, *, connections: int = 64) -> Queue:
-        """A queue on the server at REDISADDR; a server that is away is reconnected to when used."""
-        client = await connect(settings.redis_url, connections=connections)
-        return cls(client, settings, cluster=hasattr(client, "get_primaries"))
+        """A queue on the server at REDISADDR; a server that is away is connected to when used.
+
+        One that is away is taken for a single server. Should it prove to be a cluster, :meth:`problem` says so.
+        """
+        client = await connect(settings.redis_url, cluster=False, connections=connections)
+        try:
+            cluster = await is_cluster(client)
+            if cluster:
+                single, client = client, await connect(settings.redis_url, cluster=True, connections=connections)
+                await single.aclose()
+        except QueueUnavailable:
+            queue = cls(client, settings)
+            queue._unsure = True
+            return queue
+        return cls(client, settings, cluster=cluster)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -137,8 +153,17 @@ class Queue:
 
     async def ping(self) -> None:
         """Return when the server answers."""
+        if self._unsure:
+            self._misjudged = await is_cluster(self.client)
+            self._unsure = self._misjudged
+        if self._misjudged:
+            raise QueueUnavailable(CLUSTER_LATE)
         with translated():
             await self.client.ping()
+
+    def problem(self) -> str | None:
+        """Why the process should be restarted, None if it should not. Found out by :meth:`ping`."""
+        return CLUSTER_LATE if self._misjudged else None
 
     async def _run(self, name: str, queue: str, *args: Any) -> Any:
         return await scripts.load(name).run(self.client, [keys.prefix(queue)], list(args))
