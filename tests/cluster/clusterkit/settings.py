@@ -10,10 +10,15 @@ from pathlib import Path
 from clusterkit.commands import run
 from clusterkit.kubectl import Json
 
-__all__ = ["CHART", "ROOT", "Cluster"]
+__all__ = ["CHART", "ROOT", "Cluster", "image_name"]
 
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "dtq"
+
+
+def image_name(name: str) -> str:
+    """Name of an image under test, such as that of ``worker``, by REGISTRY and TAG."""
+    return f"{os.environ.get('REGISTRY', 'localhost')}/dtq-{name}:{os.environ.get('TAG', 'test')}"
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Cluster:
 
     def image(self, name: str) -> str:
         """Name of an image, such as that of ``worker``."""
-        return f"{self.registry}/dtq-{name}:{self.tag}"
+        return image_name(name)
 
     def image_values(self) -> Json:
         """Values of the chart that name the images under test; everything else is left at its default."""
