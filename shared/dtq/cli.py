@@ -8,7 +8,9 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -83,6 +85,9 @@ def _migrate(options: argparse.Namespace) -> int:
     from dtq.storage.migrate import migrate, wait_for_server
 
     dsn = load_settings().databaseurl
+    if threading.current_thread() is threading.main_thread():
+        # As process 1 of a container it would not be ended by a signal that it does not handle.
+        signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if options.wait > 0:
         wait_for_server(dsn, options.wait, _complain)
     migrate(dsn)

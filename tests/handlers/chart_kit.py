@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-__all__ = ["CHART", "EVERYTHING", "Json", "containers", "find", "merged", "notes", "pods", "refusal", "render", "setting", "text"]
+__all__ = ["CHART", "EVERYTHING", "Json", "containers", "find", "lint", "merged", "notes", "pods", "refusal", "render", "setting", "text"]
 
 Json = dict[str, Any]
 
@@ -89,6 +89,12 @@ def notes(values: Json | None = None) -> str:
     done = _run(("install", "r", str(CHART), "--dry-run=client"), json.dumps(values or {}))
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:\n")[2]
+
+
+def lint(values: Json) -> tuple[int, str]:
+    """Exit code and words of `helm lint --strict`."""
+    done = _run(("lint", "--strict", str(CHART)), json.dumps(values))
+    return done.returncode, done.stdout + done.stderr
 
 
 def find(documents: list[Json], kind: str, name: str) -> Json:

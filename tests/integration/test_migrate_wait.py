@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -54,3 +56,14 @@ def test_a_server_that_comes_up_is_migrated(monkeypatch: pytest.MonkeyPatch, cap
             restart.join()
             server.stop()
     assert capsys.readouterr().out == "the database has the present schema\n"
+
+
+def test_waiting_ends_at_sigterm_also_where_nothing_ends_by_itself() -> None:
+    """As process 1 of a container, to which the kernel gives only signals that are handled: hence not -15."""
+    env = {"DATABASEURL": f"postgresql://dtq@127.0.0.1:{free_port()}/dtq", "PATH": ""}
+    command = [sys.executable, "-m", "dtq.cli", "migrate", "--wait", "600"]
+    with subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        assert "waiting up to 600 s" in process.stderr.readline()
+        process.terminate()
+        assert process.wait(30) == 143

@@ -40,9 +40,12 @@ It is asked for in several places of one rendering, which must get the same: so 
 {{- include "dtq.secretValue" (dict "root" . "secret" (include "dtq.postgresqlSecret" .) "entry" "password" "given" .Values.postgresql.password "prefix" "") -}}
 {{- end -}}
 
-{{/* Changes when a Secret that the chart makes does, so that pods that read it at their start are replaced. */}}
+{{/*
+Changes when a Secret that the chart makes does, so that pods that read it at their start are replaced. Whatever else a pod depends on
+stands in its definition.
+*/}}
 {{- define "dtq.secretsChecksum" -}}
-{{- $seen := list .Values.redis .Values.database .Values.smtp .Values.blobs.existingSecret .Values.valkey.existingSecret .Values.postgresql.existingSecret -}}
+{{- $seen := list .Values.redis.url .Values.database.url -}}
 {{- if and .Values.valkey.enabled (not .Values.valkey.existingSecret) -}}
 {{- $seen = append $seen (include "dtq.valkeyPassword" .) -}}
 {{- end -}}

@@ -1,0 +1,410 @@
+"""What the chart makes of its values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from chart_kit import CHART, EVERYTHING, Json, containers, find, merged, notes, pods, render, setting
+
+from dtq.apikeys import find_key, parse_keys
+
+CASES = pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+SERVICES = ("submitter", "scheduler", "operator", "worker-default")
+
+
+def by_key(entries: list[Json]) -> dict[str, Any]:
+    return {entry["name"]: entry.get("value") for entry in entries}
+
+
+# -- pods
+
+
+@CASES
+def test_every_pod_fits_pod_security_restricted(values: Json) -> None:
+    for name, spec in pods(render(values)):
+        context = spec["securityContext"]
+        assert context["runAsNonRoot"] is True, name
+        assert context["runAsUser"] > 0, name
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert all({"configMap", "emptyDir", "secret", "persistentVolumeClaim"} & volume.keys() for volume in spec.get("volumes", [])), name
+
+
+@CASES
+def test_every_container_is_locked_down_and_has_resources(values: Json) -> None:
+    for name, container in containers(render(values)):
+        expected = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+        assert container["securityContext"] == expected, name
+        assert container["resources"]["requests"], name
+        assert container["resources"]["limits"]["memory"], name
+
+
+@CASES
+def test_every_pod_that_runs_on_has_three_probes(values: Json) -> None:
+    documents = [document for document in render(values) if document["kind"] != "Pod"]
+    for name, spec in pods(documents):
+        for container in spec["containers"]:
+            assert {"startupProbe", "livenessProbe", "readinessProbe"} <= container.keys(), name
+
+
+def test_probes_wait_longer_than_a_check_takes() -> None:
+    from dtq.probe import CHECK_SECONDS
+
+    for name in SERVICES:
+        (container,) = find(render(), "Deployment", name)["spec"]["template"]["spec"]["containers"]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
+        assert container["readinessProbe"]["timeoutSeconds"] > CHECK_SECONDS
+
+
+@CASES
+def test_only_the_operator_has_a_token(values: Json) -> None:
+    documents = render(values)
+    assert [name for name, spec in pods(documents) if spec["automountServiceAccountToken"]] == ["Deployment/r-dtq-operator"]
+    accounts = [document for document in documents if document["kind"] == "ServiceAccount"]
+    assert len(accounts) == 6
+    assert all(account["automountServiceAccountToken"] is False for account in accounts)
+
+
+@CASES
+def test_no_variable_stands_twice_and_references_point_backwards(values: Json) -> None:
+    for name, container in containers(render(values)):
+        names = [entry["name"] for entry in container.get("env", [])]
+        assert len(names) == len(set(names)), name
+        for reference, user in (("VALKEYPASSWORD", "REDISADDR"), ("POSTGRESQLPASSWORD", "DATABASEURL")):
+            if reference in names and user in names:
+                assert names.index(reference) < names.index(user), name
+
+
+def test_only_the_submitter_sleeps_before_it_stops_and_is_never_missing() -> None:
+    documents = render()
+    sleeping = [name for name, spec in pods(documents) if "sleep" in str(spec["containers"][0].get("lifecycle"))]
+    assert sleeping == ["Deployment/r-dtq-submitter"]
+    assert find(documents, "Deployment", "submitter")["spec"]["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+
+
+def test_migrations_run_before_submitter_and_scheduler_alone() -> None:
+    migrating = [name for name, spec in pods(render()) if spec.get("initContainers")]
+    assert migrating == ["Deployment/r-dtq-scheduler", "Deployment/r-dtq-submitter"]
+
+
+def test_another_password_replaces_the_pods_that_use_it_and_no_others() -> None:
+    def checksums(values: Json) -> dict[str, str]:
+        documents = [document for document in render(values) if "template" in (document.get("spec") or {})]
+        return {each["metadata"]["name"]: each["spec"]["template"]["metadata"]["annotations"]["checksum/secrets"] for each in documents}
+
+    base: Json = {"valkey": {"password": "one"}, "postgresql": {"password": "p"}}
+    first, second = checksums(base), checksums(merged(base, {"valkey": {"password": "two"}}))
+    assert {name for name in first if first[name] == second[name]} == {"r-dtq-postgresql"}
+    assert first == checksums(merged(base, {"smtp": {"existingSecret": "s"}, "ingress": {"enabled": True, "host": "x"}}))
+
+
+# -- settings
+
+
+def test_large_numbers_are_written_out() -> None:
+    assert setting(render(EVERYTHING), "submitter", "MAXBODYBYTES") == "20971520"
+
+
+def test_a_service_s_own_variables_go_before_common_settings() -> None:
+    documents = render(EVERYTHING)
+    assert setting(documents, "submitter", "LOGLEVEL") == "INFO"
+    assert setting(documents, "scheduler", "LOGLEVEL") == "DEBUG"
+
+
+def test_a_pool_has_its_own_settings_and_the_defaults_below_them() -> None:
+    documents = render(
+        {"workerDefaults": {"concurrency": 4}, "workers": {"images": {"queues": ["b", "a"], "concurrency": 2, "processes": 0}}}
+    )
+    assert setting(documents, "worker-images", "QUEUES") == "b,a"
+    assert setting(documents, "worker-images", "WORKERCOUNT") == "2"
+    assert setting(documents, "worker-images", "PROCESSES") == "0"
+    assert setting(documents, "worker-default", "WORKERCOUNT") == "4"
+
+
+def test_submitter_and_operator_know_the_job_types_of_all_pools() -> None:
+    documents = render(EVERYTHING)
+    assert setting(documents, "worker-default", "HANDLERS") == "greet"
+    assert setting(documents, "submitter", "HANDLERS") == "greet,more.jobs"
+    assert setting(documents, "operator", "HANDLERS") == "greet,more.jobs"
+
+
+@pytest.mark.parametrize(
+    ("pool", "grace"),
+    [({}, 150), ({"longestTimeoutSeconds": 10}, 40), ({"timeoutSeconds": 600}, 630), ({"terminationGracePeriodSeconds": 900}, 900)],
+)
+def test_a_worker_has_time_for_its_longest_job_and_hands_back_ten_seconds_before_the_end(pool: Json, grace: int) -> None:
+    documents = render({"workers": {"default": pool}})
+    assert find(documents, "Deployment", "worker-default")["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] == grace
+    assert setting(documents, "worker-default", "SHUTDOWNSECONDS") == str(grace - 10)
+
+
+def test_the_default_pool_can_be_removed() -> None:
+    names = [name for name, _ in pods(render({"workers": {"default": None}}))]
+    assert "Deployment/r-dtq-worker-default" not in names
+
+
+def test_submitter_and_workers_share_the_blobs() -> None:
+    documents = render()
+    claim = find(documents, "PersistentVolumeClaim", "blobs")["metadata"]
+    assert claim["annotations"] == {"helm.sh/resource-policy": "keep"}
+    for name in ("submitter", "worker-default"):
+        spec = find(documents, "Deployment", name)["spec"]["template"]["spec"]
+        assert {"name": "blobs", "persistentVolumeClaim": {"claimName": "r-dtq-blobs"}} in spec["volumes"]
+        assert setting(documents, name, "BLOBURL") == "file:///var/lib/dtq/blobs"
+
+
+# -- secrets
+
+
+def test_each_api_key_has_its_role_in_the_file_of_hashes() -> None:
+    extra = "ci read sha256:" + 64 * "0"
+    secret = find(render({"auth": {"extraKeys": [extra]}}), "Secret", "api-keys")["stringData"]
+    keys = parse_keys(secret["keys"])
+    assert [str(key) for key in keys if key.name == "ci"] == [extra]
+    for role in ("admin", "submit", "read"):
+        found = find_key(keys, secret[role])
+        assert found is not None
+        assert found.role == role
+
+
+def test_without_keys_requests_are_served_to_all() -> None:
+    documents = render({"auth": {"anonymous": True}})
+    assert setting(documents, "submitter", "ALLOWANONYMOUS") == "true"
+    assert setting(documents, "submitter", "APIKEYSFILE") is None
+    assert "r-dtq-api-keys" not in str(documents)
+
+
+def test_passwords_are_the_same_wherever_they_are_used_in_one_rendering() -> None:
+    for server, start in (("valkey", "redis://:"), ("postgresql", "postgresql://dtq:")):
+        secret = find(render(), "Secret", server)["stringData"]
+        assert secret["url"].startswith(start + secret["password"] + "@")
+        assert len(secret["password"]) == 40
+
+
+def test_external_servers_are_taken_from_the_secrets_that_are_named() -> None:
+    own: Json = {"valkey": {"enabled": False}, "postgresql": {"enabled": False}}
+    documents = render(own | {"redis": {"existingSecret": "r", "existingSecretKey": "k"}, "database": {"url": "postgresql://d/d"}})
+    assert setting(documents, "worker-default", "REDISADDR") == {"secretKeyRef": {"name": "r", "key": "k"}}
+    assert setting(documents, "worker-default", "DATABASEURL") == {"secretKeyRef": {"name": "r-dtq-database", "key": "url"}}
+    assert find(documents, "Secret", "database")["stringData"] == {"url": "postgresql://d/d"}
+    assert not [document for document in documents if document["kind"] == "StatefulSet"]
+
+
+# -- autoscaling
+
+
+@pytest.mark.parametrize("mode", ["keda", "hpa"])
+def test_a_scaled_pool_leaves_its_number_of_pods_to_the_scaler(mode: str) -> None:
+    documents = render({"workers": {"default": {"queues": ["a"], "autoscaling": {"mode": mode, "min": 1}}}})
+    assert "replicas" not in find(documents, "Deployment", "worker-default")["spec"]
+    assert find(render(), "Deployment", "worker-default")["spec"]["replicas"] == 1
+
+
+def test_keda_asks_the_submitter_for_the_demand_with_the_key_for_reading() -> None:
+    documents = render(EVERYTHING)
+    spec = find(documents, "ScaledObject", "worker-default")["spec"]
+    (trigger,) = spec["triggers"]
+    assert trigger["metadata"] == {
+        "url": "http://r-dtq-submitter.ns.svc:80/queues/default",
+        "valueLocation": "demand",
+        "targetValue": "10",
+        "activationTargetValue": "0",
+        "authMode": "bearer",
+    }
+    reference = find(documents, "TriggerAuthentication", "demand")["spec"]["secretTargetRef"]
+    assert trigger["authenticationRef"] == {"name": "r-dtq-demand"}
+    assert reference == [{"parameter": "token", "name": "r-dtq-api-keys", "key": "read"}]
+    assert spec["fallback"] == {"failureThreshold": 3, "replicas": 1, "behavior": "currentReplicasIfHigher"}
+    assert (spec["minReplicaCount"], spec["maxReplicaCount"]) == (0, 10)
+
+
+def test_keda_needs_no_key_where_none_is_needed() -> None:
+    documents = render({"auth": {"anonymous": True}, "workers": {"default": {"queues": ["a"], "autoscaling": {"mode": "keda"}}}})
+    (trigger,) = find(documents, "ScaledObject", "worker-default")["spec"]["triggers"]
+    assert "authenticationRef" not in trigger
+    assert "authMode" not in trigger["metadata"]
+    assert not [document for document in documents if document["kind"] == "TriggerAuthentication"]
+
+
+def test_several_queues_are_summed() -> None:
+    spec = find(render(EVERYTHING), "ScaledObject", "worker-two")["spec"]
+    assert [trigger["name"] for trigger in spec["triggers"]] == ["q0", "q1"]
+    modifiers = spec["advanced"]["scalingModifiers"]
+    assert modifiers == {"formula": "q0 + q1", "target": "10", "activationTarget": "0", "metricType": "AverageValue"}
+
+
+def test_prometheus_is_asked_for_this_release_s_queues_and_silence_is_no_zero() -> None:
+    values: Json = {"queues": ["a", "b.c"], "autoscaling": {"mode": "keda", "prometheus": {"serverAddress": "http://p"}}}
+    (trigger,) = find(render({"workers": {"default": values}}), "ScaledObject", "worker-default")["spec"]["triggers"]
+    assert trigger["type"] == "prometheus"
+    assert trigger["metadata"]["query"] == 'sum(max by (queue) (dtq_queue_demand{namespace="ns",job="r",queue=~"a|b[.]c"}))'
+    assert trigger["metadata"]["ignoreNullValues"] == "false"
+
+
+def test_an_hpa_sums_the_external_metric_of_its_queues() -> None:
+    spec = find(render(EVERYTHING), "HorizontalPodAutoscaler", "worker-hpa")["spec"]
+    (metric,) = spec["metrics"]
+    assert metric["external"]["metric"]["name"] == "dtq_queue_demand"
+    expected = {"matchLabels": {"job": "r"}, "matchExpressions": [{"key": "queue", "operator": "In", "values": ["d", "e.f"]}]}
+    assert metric["external"]["metric"]["selector"] == expected
+    assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "10"}
+
+
+@pytest.mark.parametrize("mode", ["keda", "hpa"])
+def test_pools_grow_at_once_and_shrink_slowly(mode: str) -> None:
+    documents = render({"workers": {"default": {"queues": ["a"], "concurrency": 3, "autoscaling": {"mode": mode, "min": 1}}}})
+    if mode == "keda":
+        behavior = find(documents, "ScaledObject", "worker-default")["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    else:
+        behavior = find(documents, "HorizontalPodAutoscaler", "worker-default")["spec"]["behavior"]
+    assert behavior == {
+        "scaleUp": {"stabilizationWindowSeconds": 0, "policies": [{"type": "Percent", "value": 100, "periodSeconds": 15}]},
+        "scaleDown": {"stabilizationWindowSeconds": 300, "policies": [{"type": "Percent", "value": 10, "periodSeconds": 60}]},
+    }
+
+
+# -- rights and names
+
+
+RULES = [
+    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs"], "verbs": ["get", "list", "watch", "patch"]},
+    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs/status"], "verbs": ["get", "patch"]},
+    {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
+]
+
+
+@pytest.mark.parametrize(
+    ("operator", "kind", "places", "served"),
+    [
+        ({}, "Role", ["ns"], "ns"),
+        ({"namespaces": ["one", "two"]}, "Role", ["one", "two"], "one,two"),
+        ({"clusterWide": True}, "ClusterRole", [None], "*"),
+    ],
+)
+def test_the_operator_may_do_no_more_than_it_does(operator: Json, kind: str, places: list[str | None], served: str) -> None:
+    documents = render({"operator": operator})
+    roles = [document for document in documents if document["kind"] in ("Role", "ClusterRole")]
+    bindings = [document for document in documents if document["kind"] in ("RoleBinding", "ClusterRoleBinding")]
+    assert [(role["kind"], role["metadata"].get("namespace"), role["rules"]) for role in roles] == [
+        (kind, place, RULES) for place in places
+    ]
+    for role, binding in zip(roles, bindings, strict=True):
+        assert binding["metadata"].get("namespace") == role["metadata"].get("namespace")
+        assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": role["metadata"]["name"]}
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "name": "r-dtq-operator", "namespace": "ns"}]
+    assert setting(documents, "operator", "NAMESPACES") == served
+
+
+def test_without_the_operator_nobody_has_rights() -> None:
+    kinds = {document["kind"] for document in render({"operator": {"enabled": False}})}
+    assert kinds & {"Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"} == set()
+
+
+def test_names_fit_however_long_the_release_s_is() -> None:
+    pool = "p" * 20
+    names: set[str] = set()
+    for release in ("a-name-as-long-as-helm-lets-the-name-of-a-release-one", "a-name-as-long-as-helm-lets-the-name-of-a-release-two"):
+        for document in render({"workers": {pool: {"queues": ["a"]}}}, release):
+            name = document["metadata"]["name"]
+            assert len(name) <= 63, name
+            names.add(f"{document['kind']}/{name}")
+    assert len(names) == 2 * len(render({"workers": {pool: {"queues": ["a"]}}}))
+
+
+def test_two_releases_in_one_namespace_share_nothing() -> None:
+    one, two = ({(document["kind"], document["metadata"]["name"]) for document in render({}, release)} for release in ("one", "two"))
+    assert one & two == set()
+
+
+@CASES
+def test_selectors_find_their_own_pods_alone(values: Json) -> None:
+    documents = render(values)
+    labels = {
+        document["metadata"]["name"]: document["spec"]["template"]["metadata"]["labels"]
+        for document in documents
+        if "template" in (document.get("spec") or {})
+    }
+    for document in documents:
+        if document["kind"] == "Service":
+            found = [name for name, own in labels.items() if document["spec"]["selector"].items() <= own.items()]
+            assert found, document["metadata"]["name"]
+            assert all(name.startswith(document["metadata"]["name"]) for name in found)
+        if document["kind"] in ("Deployment", "StatefulSet", "PodDisruptionBudget"):
+            selector = document["spec"]["selector"]["matchLabels"]
+            assert [name for name, own in labels.items() if selector.items() <= own.items()] == [document["metadata"]["name"]]
+
+
+# -- access
+
+
+def test_the_ingress_leads_to_the_submitter() -> None:
+    spec = find(render(EVERYTHING), "Ingress", "")["spec"]
+    assert spec["tls"] == [{"hosts": ["dtq.example.com"], "secretName": "cert"}]
+    (rule,) = spec["rules"]
+    assert rule["http"]["paths"][0]["backend"] == {"service": {"name": "r-dtq-submitter", "port": {"name": "http"}}}
+
+
+def test_the_http_route_leads_to_the_submitter() -> None:
+    spec = find(render(EVERYTHING), "HTTPRoute", "")["spec"]
+    assert spec["rules"][0]["backendRefs"] == [{"name": "r-dtq-submitter", "port": 80}]
+
+
+def test_policies_let_only_the_services_reach_the_servers() -> None:
+    documents = render(EVERYTHING)
+    for server, clients in (
+        ("valkey", ["submitter", "worker", "scheduler", "operator"]),
+        ("postgresql", ["submitter", "worker", "scheduler"]),
+    ):
+        spec = find(documents, "NetworkPolicy", server)["spec"]
+        assert spec["egress"] == []
+        (rule,) = spec["ingress"]
+        (peer,) = rule["from"]
+        assert peer["podSelector"]["matchExpressions"] == [{"key": "app.kubernetes.io/component", "operator": "In", "values": clients}]
+    assert not [document for document in render() if document["kind"] == "NetworkPolicy"]
+
+
+def test_servers_keep_their_volumes_unless_told_otherwise() -> None:
+    for keep, policy in ((True, "Retain"), (False, "Delete")):
+        spec = find(render({"valkey": {"persistence": {"keep": keep}}}), "StatefulSet", "valkey")["spec"]
+        assert spec["persistentVolumeClaimRetentionPolicy"] == {"whenDeleted": policy, "whenScaled": "Retain"}
+
+
+# -- helm test, notes, definitions
+
+
+@pytest.mark.parametrize(("queues", "chosen"), [(["*"], "default"), (["a", "default"], "default"), (["b", "a"], "b")])
+def test_helm_test_uses_a_queue_that_is_served(queues: list[str], chosen: str) -> None:
+    (container,) = find(render({"workers": {"default": {"queues": queues}}}), "Pod", "test")["spec"]["containers"]
+    assert by_key(container["env"])["QUEUE"] == chosen
+
+
+def test_helm_test_leaves_no_pod_behind() -> None:
+    annotations = find(render(), "Pod", "test")["metadata"]["annotations"]
+    assert set(annotations["helm.sh/hook-delete-policy"].split(",")) == {"before-hook-creation", "hook-succeeded", "hook-failed"}
+
+
+def test_notes_show_how_to_submit_and_to_schedule() -> None:
+    shown = notes()
+    for line in (
+        "kubectl port-forward",
+        "curl localhost:8080/submit",
+        "kind: ScheduledJob",
+        "helm test r",
+        "describe persistentvolumeclaims",
+    ):
+        assert line in shown
+    assert "WARNING" not in shown
+
+
+def test_notes_warn_of_an_open_door_and_of_missing_workers() -> None:
+    values: Json = {"auth": {"anonymous": True}, "ingress": {"enabled": True, "host": "dtq.example.com"}, "workers": {"default": None}}
+    shown = notes(values)
+    assert "WARNING: auth.anonymous=true" in shown
+    assert "whoever reaches dtq.example.com" in shown
+    assert "WARNING: there is no worker pool" in shown
+    assert "Authorization" not in shown
+
+
+def test_the_definition_of_scheduled_jobs_has_a_revision() -> None:
+    assert 'dtq.dev/revision: "' in (CHART / "crds/scheduledjobs.yaml").read_text()
