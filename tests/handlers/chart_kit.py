@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -67,7 +68,8 @@ def _helm() -> str:
 @lru_cache(maxsize=512)
 def _run(command: tuple[str, ...], values: str) -> subprocess.CompletedProcess[str]:
     arguments = [_helm(), *command, "--namespace", "ns", "--values", "-"]
-    return subprocess.run(arguments, input=values, capture_output=True, text=True, timeout=60, check=False)
+    environment = {**os.environ, "GOGC": "off"}  # too short a life for collecting garbage
+    return subprocess.run(arguments, input=values, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def render(values: Json | None = None, release: str = "r") -> list[Json]:

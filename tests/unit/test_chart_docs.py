@@ -18,7 +18,7 @@ from dtq_operator.config import OperatorSettings
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
-ELSEWHERE = {"VALKEYPASSWORD", "POSTGRESQLPASSWORD", "REDISCLI_AUTH", "DATA", "URL", "QUEUE", "KEY", "POD"}
+ELSEWHERE = {"VALKEYPASSWORD", "POSTGRESQLPASSWORD", "REDISCLI_AUTH", "VALKEYCLI_AUTH", "DATA", "URL", "QUEUE", "KEY", "POD"}
 """Variables of the containers that are no settings: of the servers' start scripts, of `helm test`, and one that the values name."""
 
 
