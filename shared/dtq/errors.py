@@ -7,6 +7,7 @@
         * InvalidPayload - the payload does not fit its type's model
         * InvalidSchedule - a cron line, zone or policy that Kubernetes would refuse too
         * InvalidJobId, InvalidCursor - an opaque string that DTQ did not issue
+    * AccessDenied - the API key is missing, unknown, or its role does not reach
     * NotFound - no such job, queue or schedule
         * BlobNotFound - no blob of this key
     * BlobTooLarge - the blob has more bytes than its reader takes
@@ -28,6 +29,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 __all__ = [
+    "AccessDenied",
     "BlobNotFound",
     "BlobTooLarge",
     "BlobUnavailable",
@@ -95,6 +97,10 @@ class InvalidJobId(InvalidRequest):
 
 class InvalidCursor(InvalidRequest):
     """The string is not a cursor that a list answer gave."""
+
+
+class AccessDenied(DtqError):
+    """The submitter asks for an API key, does not know the one presented, or its role does not reach."""
 
 
 class NotFound(DtqError):

@@ -14,6 +14,7 @@ import pytest
 from dtq.client import AsyncClient, Client, Job
 from dtq.client.calls import error_of
 from dtq.errors import (
+    AccessDenied,
     Conflict,
     DtqError,
     IdempotencyConflict,
@@ -118,7 +119,8 @@ def test_queue_numbers() -> None:
     ("status", "kind", "expected"),
     [
         (400, "malformed-json", InvalidRequest),
-        (401, "unauthorized", InvalidRequest),
+        (401, "unauthorized", AccessDenied),
+        (403, "forbidden", AccessDenied),
         (404, "not-found", NotFound),
         (409, "illegal-transition", IllegalTransition),
         (409, "idempotency-conflict", IdempotencyConflict),

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from dtq.errors import (
+    AccessDenied,
     Conflict,
     DtqError,
     IdempotencyConflict,
@@ -109,6 +110,8 @@ def error_of(status: int, content: bytes, queue: str = "") -> DtqError:
         return IdempotencyConflict(detail) if "idempotency" in kind + detail else Conflict(detail)
     if status == 429:
         return QueueFull(queue) if kind == "queue-full" else Unavailable(detail)
+    if status in (401, 403):
+        return AccessDenied(detail)
     if status == 404:
         return NotFound(detail)
     if status >= 500:
