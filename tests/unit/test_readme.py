@@ -46,16 +46,17 @@ def commands(text: str) -> Iterator[list[str]]:
 
 def curls(*paths: str) -> list[tuple[str, bytes, str | None]]:
     """(URL, body, Idempotency-Key) of every documented request with a JSON body to one of the ``paths``."""
-    found = []
+    listed = []
     for words in (words for page in PAGES.values() for words in commands(page) if words[0] == "curl" and "-G" not in words):
         if "-d" not in words:
             continue
-        url = next(word for word in words if word.startswith("localhost:8080/"))
+        host = re.compile(r"(https?://)?[\w.$:{}-]+(?=/)")  # localhost:8080, or a cluster's
+        url = next("localhost:8080" + word[found.end() :] for word in words[1:] if (found := host.match(word)) and "/json" not in word)
         headers = [words[index + 1] for index, word in enumerate(words) if word == "-H"]
         key = next((header.partition(": ")[2] for header in headers if header.startswith("Idempotency-Key: ")), None)
         if any(url.startswith(f"localhost:8080{path}") for path in paths):
-            found.append((url, words[words.index("-d") + 1].encode(), key))
-    return found
+            listed.append((url, words[words.index("-d") + 1].encode(), key))
+    return listed
 
 
 @pytest.fixture
