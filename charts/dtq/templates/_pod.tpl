@@ -108,11 +108,18 @@ the pods would never become ready. Any number may run at once. Takes root, servi
   command: [dtq, migrate, --wait, "120"]
   env:
     {{- include "dtq.env.database" .root | nindent 4 }}
+    {{- with .service.extraEnv }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   resources:
     {{- toYaml .service.resources | nindent 4 }}
   volumeMounts:
     - name: tmp
       mountPath: /tmp
+    {{- /* The URL may name a certificate that is mounted so. */}}
+    {{- with .service.extraVolumeMounts }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
 {{- end -}}
 
 {{/* Volumes of a DTQ pod. Takes root, service, and blobs and keys (whether it has these). */}}
