@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import re
+import secrets
 import shutil
 import subprocess
 import sys
@@ -70,17 +71,17 @@ class Program:
 
     def __init__(self, module: str, folder: Path, environment: dict[str, str]) -> None:
         self.module = module
-        self.port = free_port()
-        self._log = folder / f"{module}-{self.port}.log"
-        self._environment = {**os.environ, **environment, "METRICSADDR": f"127.0.0.1:{self.port}"}
+        self.port = 0
+        self._log = Path(tempfile.mkstemp(prefix=f"{module}-", suffix=".log", dir=folder)[1])
+        self._environment = {**os.environ, **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, **environment: str) -> Program:
         """Start, and return when it is alive."""
+        self.port = free_port()
+        given = {**self._environment, **environment, "METRICSADDR": f"127.0.0.1:{self.port}"}
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", self.module], env={**self._environment, **environment}, stdout=log, stderr=log, cwd="/"
-            )
+            self._process = subprocess.Popen([sys.executable, "-m", self.module], env=given, stdout=log, stderr=log, cwd="/")
         wait_for(f"{self.module} is alive", lambda: self.probe("livez") == 200, seconds=60, every=0.1)
         return self
 
@@ -134,7 +135,7 @@ class Stage:
         self.kubectl = kubectl
         self.namespace = kubectl.namespace
         self.valkey = valkey
-        self.cluster = f"c{free_port()}"
+        self.cluster = f"test-{secrets.token_hex(3)}"
         self._folder = folder
         self._programs: list[Program] = []
         self._environment = {
@@ -226,9 +227,11 @@ class Stage:
 
     def differences(self, *namespaces: str) -> list[str]:
         """Where the schedules in Redis are not what the accepted resources say; by default of the own namespace."""
-        entries = {name: entry for name, entry in self.entries().items() if entry.owner is not None}
+        served = namespaces or (self.namespace,)
+        owners = {f"{self.cluster}/{namespace}" for namespace in served}
+        entries = {name: entry for name, entry in self.entries().items() if entry.owner in owners}
         problems: list[str] = []
-        for namespace in namespaces or (self.namespace,):
+        for namespace in served:
             for resource in Kubectl(namespace).items("scheduledjobs"):
                 name = f"{namespace}.{resource['metadata']['name']}"
                 problems += _compare(name, resource, entries.pop(name, None), f"{self.cluster}/{namespace}")
@@ -277,11 +280,14 @@ def _compare(name: str, resource: Json, entry: Entry | None, owner: str) -> list
 
 
 @contextlib.contextmanager
-def staged(purpose: str, *, namespaces: str | None = None, resync: float = 3, start: bool = True) -> Iterator[Stage]:
-    """A stage in a new namespace; ``namespaces`` (NAMESPACES) is that one unless given."""
+def staged(
+    purpose: str, *, within: Kubectl | None = None, namespaces: str | None = None, resync: float = 3, start: bool = True
+) -> Iterator[Stage]:
+    """A stage in a new namespace, or ``within`` one; ``namespaces`` (NAMESPACES) is that one unless given."""
     define()
     folder = Path(tempfile.mkdtemp(prefix="dtq-operator-"))
-    with restricted_namespace("op-", purpose) as kubectl:
+    with contextlib.ExitStack() as stack:
+        kubectl = within or stack.enter_context(restricted_namespace("op-", purpose))
         valkey = ValkeyServer(folder / "valkey", free_port(), durable=False)
         valkey.start()
         stage = Stage(folder, kubectl, valkey, namespaces or kubectl.namespace, resync)
@@ -293,3 +299,4 @@ def staged(purpose: str, *, namespaces: str | None = None, resync: float = 3, st
             stage.close()
             valkey.stop()
             shutil.rmtree(folder, ignore_errors=True)
+            kubectl("delete", "scheduledjobs,events", "--all", check=False)
