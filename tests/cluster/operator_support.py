@@ -32,7 +32,7 @@ from dtq.schedule.entry import Entry
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
 
-__all__ = ["EMAIL", "NEVER_TODAY", "Program", "Stage", "condition", "define", "job", "staged"]
+__all__ = ["EMAIL", "GREET", "NEVER_TODAY", "ROOT", "Program", "Stage", "condition", "define", "job", "staged"]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITION = ROOT / "charts" / "dtq" / "crds" / "scheduledjobs.yaml"
