@@ -152,6 +152,8 @@ async def test_only_the_first_of_two_equal_decisions_applies(schedules: Schedule
     change = advance(entry, Start(now, now + MINUTE, too_many=True), now, "00000000000000000t-default")
     assert await schedules.advance([change, change]) == [True, False]
     assert [event.reason for event in (await schedules.history("n")).events] == ["TooManyMissedTimes"]
+    newest = await schedules.newest_events(["n", "none"])
+    assert [event and event.reason for event in newest] == ["TooManyMissedTimes", None]
     after = await entry_of(schedules)
     assert (after.last, after.next) == (now, now + MINUTE)
 

@@ -15,7 +15,7 @@ log = structlog.get_logger("dtq.operator")
 
 
 class Definition:
-    """``there`` is set once the cluster serves ScheduledJobs."""
+    """``there`` is set while the cluster serves ScheduledJobs."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
@@ -31,9 +31,11 @@ class Definition:
         elif found is None and self._problem is not None:
             log.info("definition_found")
         self._problem = found
-        if document is not None:
+        if document is None:
+            self.there.clear()
+        else:
             self.there.set()
-        return 60.0 if found is None else 2.0
+        return 15.0 if found is None else 2.0
 
     async def check(self) -> None:
         """Return when it is there and new enough.

@@ -15,7 +15,7 @@ import structlog
 import uvloop
 
 from dtq import log
-from dtq.errors import ConfigError
+from dtq.errors import ConfigError, Unavailable
 from dtq.probe import Check, ProbeServer
 from dtq.queue import Queue
 from dtq.registry import Registry, load_registry
@@ -71,8 +71,9 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
         await _listen(probe, settings.metricsaddr)
         roles.start()
         logger.info("operator_started", cluster=settings.clustername, namespaces=namespaces or "*", types=sorted(types.types))
-        if await _first(definition.there, stop) and await _first(resync.looked, stop):
-            await _watch(syncer, metrics, namespaces, stop)
+        # The resync goes first: what it has done, the watch need not do once more.
+        if await _first(resync.looked, stop):
+            await _watch(syncer, metrics, namespaces, definition, stop)
     finally:
         await roles.stop()
         await probe.close()
@@ -98,10 +99,10 @@ async def _first(event: asyncio.Event, stop: asyncio.Event) -> bool:
     return not stop.is_set()
 
 
-async def _watch(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None, stop: asyncio.Event) -> None:
+async def _watch(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None, definition: Definition, stop: asyncio.Event) -> None:
     """Keep kopf running until ``stop``. While it cannot, the resync alone notices changes."""
     backoff, failures = Backoff(base=2.0, cap=30.0), 0
-    while not stop.is_set():
+    while await _first(definition.there, stop):  # without the definition kopf would watch nothing, for ever
         began = time.monotonic()
         try:
             await _kopf(syncer, metrics, namespaces, stop)
@@ -109,6 +110,8 @@ async def _watch(syncer: Syncer, metrics: Metrics, namespaces: list[str] | None,
         except Exception:  # it may be anything: the definition was deleted, rights were withdrawn, ...
             failures = 1 if time.monotonic() - began > STEADY else failures + 1
             logger.exception("watch_failed", failures=failures)
+            with contextlib.suppress(Unavailable):
+                await definition.step()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(backoff.delay(failures)):
                     await stop.wait()

@@ -29,6 +29,9 @@ __all__ = ["Retrier", "Syncer"]
 AT_ONCE = 24
 """Resources worked on at once: less than Redis' and the API server's connections."""
 
+MOST_ENDED = 10_000
+"""Deleted resources remembered, lest a sync that was under way brings one back."""
+
 log = structlog.get_logger("dtq.operator")
 
 
@@ -50,6 +53,7 @@ class Syncer:
         self._gate = asyncio.Semaphore(AT_ONCE)
         self._again: dict[Key, None] = {}
         self._gone: dict[Key, str] = {}
+        self._ended: dict[str, None] = {}
         self._synced: dict[Key, tuple[str, int]] = {}
         self.seen: dict[Key, Resource] = {}
 
@@ -67,6 +71,11 @@ class Syncer:
         if synced:
             self._synced[resource.key] = (resource.uid, resource.generation)
 
+    def _end(self, uid: str) -> None:
+        self._ended[uid] = None
+        if len(self._ended) > MOST_ENDED:
+            del self._ended[next(iter(self._ended))]
+
     def dropped(self, key: Key) -> None:
         """Forget a resource that is gone."""
         self.seen.pop(key, None)
@@ -75,12 +84,15 @@ class Syncer:
     async def sync(self, resource: Resource) -> None:
         """Make it so. Never raises but for faults of our own; what must be done again is noted for :meth:`flush`."""
         async with self._gate:
-            if resource.deleting:
+            if resource.deleting or resource.uid in self._ended:
                 return
             self.noticed(resource)
             self._again.pop(resource.key, None)
             verdict = self.judge(resource)
             written = await self._write(resource, verdict)
+            if resource.uid in self._ended:
+                self._gone[resource.key] = resource.uid  # deleted meanwhile: flush removes what was just written
+                return
             if written == "stale":
                 return  # a newer version has been written; its own event brings the status
             await self._report(resource, verdict, written)
@@ -124,6 +136,7 @@ class Syncer:
         if known is not None and known.uid == uid:
             self.dropped(key)
         self._gone[key] = uid
+        self._end(uid)
         async with self._gate:
             try:
                 await self._delete(key, uid)
