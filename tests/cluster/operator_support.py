@@ -32,7 +32,20 @@ from dtq.schedule.entry import Entry
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
 
-__all__ = ["EMAIL", "GREET", "NEVER_TODAY", "ROOT", "Program", "Stage", "condition", "define", "job", "staged"]
+__all__ = [
+    "EMAIL",
+    "GREET",
+    "NEVER_TODAY",
+    "ROOT",
+    "Program",
+    "Stage",
+    "condition",
+    "define",
+    "differing",
+    "job",
+    "read_entries",
+    "staged",
+]
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFINITION = ROOT / "charts" / "dtq" / "crds" / "scheduledjobs.yaml"
@@ -205,21 +218,7 @@ class Stage:
 
     def entries(self) -> dict[str, Entry]:
         """All schedules in Redis."""
-
-        async def read() -> dict[str, Entry]:
-            queue = await Queue.connect(load_settings(redisaddr=self.valkey.url))
-            try:
-                found: dict[str, Entry] = {}
-                cursor: str | None = None
-                while True:
-                    page, cursor = await ScheduleStore(queue.client).list(cursor, 500)
-                    found.update((entry.name, entry) for entry in page)
-                    if cursor is None:
-                        return found
-            finally:
-                await queue.close()
-
-        return asyncio.run(read())
+        return read_entries(self.valkey.url)
 
     def entry(self, name: str) -> Entry | None:
         """The schedule of a ScheduledJob."""
@@ -227,15 +226,7 @@ class Stage:
 
     def differences(self, *namespaces: str) -> list[str]:
         """Where the schedules in Redis are not what the accepted resources say; by default of the own namespace."""
-        served = namespaces or (self.namespace,)
-        owners = {f"{self.cluster}/{namespace}" for namespace in served}
-        entries = {name: entry for name, entry in self.entries().items() if entry.owner in owners}
-        problems: list[str] = []
-        for namespace in served:
-            for resource in Kubectl(namespace).items("scheduledjobs"):
-                name = f"{namespace}.{resource['metadata']['name']}"
-                problems += _compare(name, resource, entries.pop(name, None), f"{self.cluster}/{namespace}")
-        return problems + [f"{name}: has no resource" for name in entries]
+        return differing(self.entries(), self.cluster, *(namespaces or (self.namespace,)))
 
     def equal(self, *namespaces: str, seconds: float = 30) -> None:
         """Wait until Redis and resources agree."""
@@ -266,6 +257,37 @@ class Stage:
             return wait_for(what, probe, seconds=seconds, every=0.1)
         except AssertionError as error:
             raise AssertionError(f"{error}\n{self.logs()}") from None
+
+
+def read_entries(url: str) -> dict[str, Entry]:
+    """All schedules in a Redis, by name."""
+
+    async def read() -> dict[str, Entry]:
+        queue = await Queue.connect(load_settings(redisaddr=url))
+        try:
+            found: dict[str, Entry] = {}
+            cursor: str | None = None
+            while True:
+                page, cursor = await ScheduleStore(queue.client).list(cursor, 500)
+                found.update((entry.name, entry) for entry in page)
+                if cursor is None:
+                    return found
+        finally:
+            await queue.close()
+
+    return asyncio.run(read())
+
+
+def differing(entries: dict[str, Entry], cluster: str, *namespaces: str) -> list[str]:
+    """Where schedules are not what the accepted resources of these namespaces say; ``cluster`` is the operator's CLUSTERNAME."""
+    owners = {f"{cluster}/{namespace}" for namespace in namespaces}
+    ours = {name: entry for name, entry in entries.items() if entry.owner in owners}
+    problems: list[str] = []
+    for namespace in namespaces:
+        for resource in Kubectl(namespace).items("scheduledjobs"):
+            name = f"{namespace}.{resource['metadata']['name']}"
+            problems += _compare(name, resource, ours.pop(name, None), f"{cluster}/{namespace}")
+    return problems + [f"{name}: has no resource" for name in ours]
 
 
 def _compare(name: str, resource: Json, entry: Entry | None, owner: str) -> list[str]:
