@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
@@ -67,3 +68,13 @@ def test_a_large_body_is_refused_before_it_is_sent(process: tuple[subprocess.Pop
     with socket.create_connection((host, int(port)), timeout=10) as sock:
         sock.sendall(b"POST /submit HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 11534336\r\n\r\n{")
         assert sock.recv(4096).startswith(b"HTTP/1.1 413")
+
+
+def test_an_idle_connection_is_kept_for_a_proxy_that_may_use_it_again(process: tuple[subprocess.Popen[bytes], str]) -> None:
+    connection = http.client.HTTPConnection(process[1].removeprefix("http://"), timeout=10)
+    connection.request("GET", "/livez")
+    connection.getresponse().read()
+    connection.sock.settimeout(6)  # uvicorn by itself closes after 5 s
+    with pytest.raises(TimeoutError):
+        connection.sock.recv(1)
+    connection.close()

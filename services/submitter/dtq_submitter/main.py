@@ -26,6 +26,9 @@ from dtq_submitter.origin import is_loopback
 __all__ = ["check_exposure", "main"]
 
 BACKLOG = 2048
+KEEP_ALIVE = 125
+"""Seconds that an idle connection is kept: longer than proxies keep theirs (Traefik 90, nginx and clouds' load balancers 60). One that sends
+a request just when its connection is closed cannot know whether that was served, and answers 502."""
 
 
 class Server(uvicorn.Server):
@@ -102,6 +105,7 @@ async def serve(settings: Settings, registry: Registry) -> None:
             access_log=False,
             log_config=None,
             server_header=False,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=max(1, int(settings.shutdownseconds)),
         )
         structlog.get_logger("dtq.submitter").info(
