@@ -27,7 +27,7 @@ __all__ = ["check_exposure", "main"]
 
 BACKLOG = 2048
 KEEP_ALIVE = 125
-"""Seconds that an idle connection is kept: longer than proxies keep theirs (Traefik 90, nginx and clouds' load balancers 60). One that sends
+"""Seconds that an idle connection stays: longer than proxies keep theirs (Traefik 90, nginx and clouds' load balancers 60). One that sends
 a request just when its connection is closed cannot know whether that was served, and answers 502."""
 
 
