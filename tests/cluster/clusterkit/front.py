@@ -45,6 +45,7 @@ def open_front(release: Release) -> Iterator[Front]:
     values: Json = {
         "ingress": {"enabled": True, "host": host, "tls": {"enabled": True, "secretName": "dtq-tls"}},
         "smtp": {"addr": mail_sink(release.cluster, release.kubectl), "from": "dtq@example.com"},
+        "submitter": {"preStopSeconds": 15},  # on a busy node the controller learns late that a pod is going
     }
     release.upgrade(values)
     with Api(release.cluster.http, host, key=release.api_key("admin")) as api:
