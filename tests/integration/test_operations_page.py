@@ -40,7 +40,7 @@ def test_the_columns_are_those_of_the_table(pg_dsn: str) -> None:
 def test_the_metrics_are_those_of_the_services() -> None:
     registry = make_registry()
     ScheduleMetrics(registry)
-    worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0)
+    worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0, lambda: ([], []))
     pool = PoolCollector(Store("postgresql://127.0.0.1:1/none").pool_stats)
     collectors = (registry, QueueCollector(), pool, Metrics().registry, worker, OperatorMetrics().registry)
     families = [family for collector in collectors for family in collector.collect()]

@@ -67,7 +67,7 @@ def exported() -> set[str]:
     """Names of all series that the services export."""
     registry = make_registry()
     ScheduleMetrics(registry)
-    worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0)
+    worker = WorkerMetrics(lambda: (0, 1), lambda: 0.0, lambda: ([], []))
     pool = PoolCollector(Store("postgresql://127.0.0.1:1/none").pool_stats)
     collectors = (registry, QueueCollector(), pool, Metrics().registry, worker, OperatorMetrics().registry)
     return {name for collector in collectors for family in collector.collect() for name in _series(family)}

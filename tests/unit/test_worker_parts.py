@@ -18,7 +18,7 @@ from dtq.errors import Permanent
 from dtq.job import JobError
 from dtq.queue.claims import ClaimedJob
 from dtq.retry import Backoff
-from dtq_worker.metrics import WorkerMetrics
+from dtq_worker.metrics import OUTCOMES, WorkerMetrics
 from dtq_worker.outcome import Ending, Outcome, Policy, conclude
 from dtq_worker.slots import MAX_LOG_CHARS, MAX_LOG_LINES, LogCapture, Running, Seat, current
 from dtq_worker.values import MAX_RESULT, encode_result
@@ -167,8 +167,27 @@ def exported(metrics: WorkerMetrics) -> dict[str, float]:
     return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines}
 
 
+def nothing() -> tuple[list[str], list[str]]:
+    return [], []
+
+
+def test_counters_are_there_before_the_first_job() -> None:
+    """What begins at 1 shows no increase."""
+    metrics = WorkerMetrics(lambda: (0, 10), lambda: 5.0, lambda: (["a", "b"], ["noop"]))
+    found = exported(metrics)
+    assert {name for name, value in found.items() if name.startswith(("dtq_jobs_finished", "dtq_job_retries")) and value == 0} == {
+        *(f'dtq_jobs_finished_total{{outcome="{end}",queue="{name}",type="noop"}}' for end in OUTCOMES for name in "ab"),
+        *(f'dtq_job_retries_total{{queue="{name}",type="noop"}}' for name in "ab"),
+    }
+
+
+def test_counters_of_very_many_queues_come_with_their_jobs() -> None:
+    many = [f"q{number}" for number in range(501)]
+    assert not [name for name in exported(WorkerMetrics(lambda: (0, 10), lambda: 5.0, lambda: (many, ["noop"]))) if "finished" in name]
+
+
 def test_endings_are_counted_by_outcome() -> None:
-    metrics = WorkerMetrics(lambda: (3, 10), lambda: 5.0)
+    metrics = WorkerMetrics(lambda: (3, 10), lambda: 5.0, nothing)
     metrics.count([ending("succeeded"), ending("succeeded"), ending("failed"), ending("failed", failures=2), ending("cancelled")])
     found = exported(metrics)
     labels = 'queue="default",type="noop"'
@@ -185,13 +204,13 @@ def test_endings_are_counted_by_outcome() -> None:
 
 
 def test_handing_back_is_no_ending() -> None:
-    metrics = WorkerMetrics(lambda: (0, 10), lambda: 5.0)
+    metrics = WorkerMetrics(lambda: (0, 10), lambda: 5.0, nothing)
     metrics.count([ending("handed_back")])
     assert not [name for name in exported(metrics) if "finished" in name or "duration" in name or "wait" in name]
 
 
 def test_slots_and_heartbeat_are_shown() -> None:
-    found = exported(WorkerMetrics(lambda: (3, 10), lambda: 5.0))
+    found = exported(WorkerMetrics(lambda: (3, 10), lambda: 5.0, nothing))
     assert (found['dtq_worker_slots{state="busy"}'], found['dtq_worker_slots{state="free"}']) == (3, 7)
     assert found["dtq_worker_last_heartbeat_timestamp_seconds"] == 5
 

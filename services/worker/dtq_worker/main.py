@@ -21,6 +21,7 @@ from dtq.probe import ProbeServer
 from dtq.queue import Queue
 from dtq.registry import Registry, load_registry
 from dtq.storage import Store
+from dtq.storage.metrics import PoolCollector
 from dtq_worker.fetch import rules_of
 from dtq_worker.slots import LogCapture
 from dtq_worker.worker import Worker
@@ -43,6 +44,7 @@ async def serve(settings: Settings, registry: Registry, modules: list[str]) -> N
     worker = Worker(settings, registry, modules, queue, store)
     metrics = CollectorRegistry()
     metrics.register(worker.metrics)
+    metrics.register(PoolCollector(store.pool_stats))
 
     async def ready() -> None:
         """Redis must answer. Without PostgreSQL jobs run on, so it does not make a worker unready."""

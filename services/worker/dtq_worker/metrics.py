@@ -1,11 +1,11 @@
-"""The worker's metrics (names: docs/operations.md). Counting is done once a batch, and histograms are plain lists:
+"""The worker's metrics (names: docs/monitoring.md). Counting is done once a batch, and histograms are plain lists:
 the hot path pays a fraction of a microsecond a job.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -17,6 +17,12 @@ __all__ = ["WorkerMetrics"]
 
 BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0)
 """Upper bounds in seconds."""
+
+
+OUTCOMES = ("succeeded", "failed", "cancelled")
+
+MOST_SERIES = 500
+"""Queues times types up to which counters are there before the first job: what begins at 1 shows no increase."""
 
 
 class _Histogram:
@@ -39,10 +45,19 @@ class _Histogram:
 
 
 class WorkerMetrics(Collector):
-    """Counts endings; ``slots()`` answers (busy, all), ``heartbeat()`` the time of the last renewal."""
+    """Counts endings.
 
-    def __init__(self, slots: Callable[[], tuple[int, int]], heartbeat: Callable[[], float]) -> None:
+    ``slots()`` answers (busy, all), ``heartbeat()`` the time of the last renewal, ``served()`` queues and job types.
+    """
+
+    def __init__(
+        self,
+        slots: Callable[[], tuple[int, int]],
+        heartbeat: Callable[[], float],
+        served: Callable[[], tuple[Collection[str], Collection[str]]],
+    ) -> None:
         """Register with a prometheus_client registry to export."""
+        self._served = served
         self._slots = slots
         self._heartbeat = heartbeat
         self._finished: dict[tuple[str, str, str], int] = {}
@@ -66,13 +81,20 @@ class WorkerMetrics(Collector):
             if job.attempt == 1:
                 _of(self._wait, key).observe(max(0, outcome.started - job.submitted) / 1000)
 
+    def _pairs(self) -> list[tuple[str, str]]:
+        """Queues and types that may come, unless they are many."""
+        queues, types = self._served()
+        return [(queue, jtype) for queue in queues for jtype in types] if len(queues) * len(types) <= MOST_SERIES else []
+
     def collect(self) -> Iterable[Metric]:
         """The metrics, as Prometheus wants them."""
         finished = CounterMetricFamily("dtq_jobs_finished", "Jobs that reached a terminal state", labels=["queue", "type", "outcome"])
-        for labels, value in list(self._finished.items()):
+        pairs = self._pairs()
+        zeros = {(*pair, outcome): 0 for pair in pairs for outcome in OUTCOMES}
+        for labels, value in (zeros | self._finished).items():
             finished.add_metric(labels, value)
         retries = CounterMetricFamily("dtq_job_retries", "Attempts that failed and will be repeated", labels=["queue", "type"])
-        for pair, value in list(self._retries.items()):
+        for pair, value in (dict.fromkeys(pairs, 0) | self._retries).items():
             retries.add_metric(pair, value)
         yield finished
         yield retries

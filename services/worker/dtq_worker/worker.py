@@ -59,7 +59,11 @@ class Worker:
         self._progress = Progress(queue.client)
         self._processes = HandlerProcesses(settings, modules, self._progress.report)
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
-        self.metrics = WorkerMetrics(lambda: (self._executor.busy, settings.workercount), lambda: self._heartbeat.last_beat)
+        self.metrics = WorkerMetrics(
+            lambda: (self._executor.busy, settings.workercount),
+            lambda: self._heartbeat.last_beat,
+            lambda: (self._fetcher.names, registry.handlers),
+        )
         self._recorder = Recorder(store, queue.client)
         self._keeping_long = False
         recovery = Recovery(queue.client, self._claims, self._held)

@@ -101,13 +101,16 @@ async def connect(url: str, *, cluster: bool, blocking: bool = False, connection
 
 
 async def is_cluster(client: Client) -> bool:
-    """Whether the single server that ``client`` reaches is part of a cluster.
+    """Whether the single server that ``client`` reaches is part of a cluster; False if the user may not ask.
 
     Raises:
         QueueUnavailable: it does not answer.
     """
-    with translated():
-        info = await client.info("cluster")
+    try:
+        with translated():
+            info = await client.info("cluster")
+    except ResponseError:  # a user without the right to ask
+        return False
     return bool(info.get("cluster_enabled"))
 
 
