@@ -2,7 +2,10 @@
 
 import sys
 
-from dtq_operator.main import main
+from dtq.early import end_on_sigterm
 
 if __name__ == "__main__":
+    end_on_sigterm()
+    from dtq_operator.main import main
+
     sys.exit(main())

@@ -1,9 +1,11 @@
 """``python -m dtq_submitter``."""
 
-from __future__ import annotations
-
 import sys
 
-from dtq_submitter.main import main
+from dtq.early import end_on_sigterm
 
-sys.exit(main())
+if __name__ == "__main__":
+    end_on_sigterm()
+    from dtq_submitter.main import main
+
+    sys.exit(main())
