@@ -16,7 +16,7 @@ from clusterkit import Api, wait_for
 
 __all__ = ["Load"]
 
-CLIENTS = 4
+CLIENTS = 6
 PAUSE = 0.1
 PATIENCE = 240
 """Seconds after which a client that is refused all the time gives up, and the test fails."""
@@ -28,7 +28,7 @@ class Load:
 
     api: Api
     queue: str
-    seconds: float = 0.5
+    seconds: float = 1.0
     """How long each job takes."""
     accepted: dict[str, str] = field(default_factory=dict)
     """Idempotency key to id."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import subprocess
 import threading
 import time
@@ -77,6 +78,12 @@ class Replicas:
         """The most pods that it was ever to have."""
         self.now(pool)
         return max(sample.wanted for sample in self.samples[pool])
+
+    def least_since(self, pool: str, ready: int) -> int:
+        """The fewest pods that it was to have after it had had so many."""
+        self.now(pool)
+        later = itertools.dropwhile(lambda sample: sample.ready < ready, self.samples[pool])
+        return min(sample.wanted for sample in later)
 
     def until(self, pool: str, wanted: int, ready: int, *, seconds: float = 240) -> float:
         """Wait until it is to have, and has, so many; when that was (monotonic)."""

@@ -30,10 +30,10 @@ class Row:
         return [str(attempt["outcome"]) for attempt in self.attempts]
 
 
-def read_rows(kubectl: Kubectl, pod: str, queues: Iterable[str]) -> list[Row]:
-    """All rows of these queues; none while PostgreSQL does not answer."""
+def read_rows(kubectl: Kubectl, pod: str, queues: Iterable[str]) -> list[Row] | None:
+    """All rows of these queues; None while PostgreSQL does not answer."""
     names = ", ".join(f"'{queue}'" for queue in queues)
     query = f"SELECT row_to_json(r) FROM (SELECT {COLUMNS} FROM dtq.jobs WHERE queue IN ({names})) r"
     command = ("psql", "-h", "/tmp", "-U", "postgres", "-d", "dtq", "-tA", "-c", query)
     done = kubectl("exec", pod, "-c", "postgresql", "--", *command, check=False)
-    return [Row(**json.loads(line)) for line in done.out.splitlines() if line] if done.code == 0 else []
+    return [Row(**json.loads(line)) for line in done.out.splitlines() if line] if done.code == 0 else None

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 from clusterkit import Api, Cluster, Json, Kubectl, Release, wait_for
 from clusterkit.front import reachable
 from clusterkit.helm import merged
@@ -43,16 +45,22 @@ class Site:
 
     def queue(self, name: str) -> dict[str, Any]:
         """A queue's numbers."""
-        answer = self.api.request("GET", f"/queues/{name}")
-        assert answer.status_code == 200, f"GET /queues/{name}: {answer.status_code} {answer.text}"
-        found: dict[str, Any] = answer.json()
-        return found
+        return self._get(f"/queues/{name}")
 
     def job(self, job: str) -> dict[str, Any]:
         """A job."""
-        answer = self.api.request("GET", f"/jobs/{job}")
-        assert answer.status_code == 200, f"GET /jobs/{job}: {answer.status_code} {answer.text}"
-        found: dict[str, Any] = answer.json()
+        return self._get(f"/jobs/{job}")
+
+    def _get(self, path: str) -> dict[str, Any]:
+        """Ask as clients do: 503 says that they shall try again. It may still be answered by connections to a server that is no more."""
+
+        def answer() -> httpx.Response | None:
+            given = self.api.request("GET", path)
+            return None if given.status_code == 503 else given
+
+        given = wait_for(f"GET {path} is answered", answer, kubectl=self.kubectl)
+        assert given.status_code == 200, f"GET {path}: {given.status_code} {given.text}"
+        found: dict[str, Any] = given.json()
         return found
 
     def nap(self, queue: str, seconds: float) -> str:
@@ -72,15 +80,15 @@ class Site:
             return None
         return {name: pod_of(job["attempts"][-1]["worker"]) for name, job in found.items()}
 
-    def rows(self, *queues: str) -> list[Row]:
-        """What PostgreSQL has of these queues."""
+    def rows(self, *queues: str) -> list[Row] | None:
+        """What PostgreSQL has of these queues; None while it does not answer."""
         return read_rows(self.kubectl, f"{self.release.name}-postgresql-0", queues)
 
     def check_ends(self, accepted: set[str], *queues: str, seconds: float = 180) -> list[Row]:
         """Every accepted job of these queues, and nothing else, has exactly one row, and the API says of it what the row says."""
 
         def complete() -> list[Row]:
-            rows = self.rows(*queues)
+            rows = self.rows(*queues) or []
             return rows if len(rows) >= len(accepted) else []
 
         rows: list[Row] = wait_for(f"{len(accepted)} rows of {queues}", complete, seconds=seconds, every=1, kubectl=self.kubectl)
@@ -88,8 +96,9 @@ class Site:
         assert len(ids) == len(set(ids)), "a job has two rows"
         assert set(ids) == accepted, f"lost: {accepted - set(ids)}; never accepted: {set(ids) - accepted}"
         assert {row.replays for row in rows} == {0}
-        told = {row.id: (job := self.job(row.id))["state"] + str(len(job["attempts"])) for row in rows}
-        assert told == {row.id: row.state + str(len(row.attempts)) for row in rows}
+        with ThreadPoolExecutor(4) as pool:
+            told = {job["id"]: (job["state"], len(job["attempts"])) for job in pool.map(self.job, ids)}
+        assert told == {row.id: (row.state, len(row.attempts)) for row in rows}
         for queue in queues:
             numbers = self.queue(queue)
             assert (numbers["demand"], numbers["delayed"], numbers["dead"]) == (0, 0, 0), numbers
