@@ -90,8 +90,8 @@ def _migrate(options: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     if options.wait > 0:
         wait_for_server(dsn, options.wait, _complain)
-    migrate(dsn)
-    _say("the database has the present schema")
+    present = migrate(dsn)
+    _say("the database has the present schema" if present else "the database has the schema of a newer version, which stays")
     return 0
 
 

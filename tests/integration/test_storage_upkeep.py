@@ -62,7 +62,17 @@ def test_four_processes_may_migrate_a_missing_database_at_once(pg_server: Postgr
 
 
 def test_migrating_again_changes_nothing(pg_dsn: str) -> None:
-    migrate(pg_dsn)
+    assert migrate(pg_dsn)
+
+
+def test_the_schema_of_a_newer_version_is_left_alone(pg_server: PostgresServer) -> None:
+    dsn = pg_server.url_of("newer")
+    assert migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("UPDATE dtq.schema_version SET version_num = '9999'")
+    assert not migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        assert connection.execute("SELECT version_num FROM dtq.schema_version").fetchall() == [("9999",)]
 
 
 def test_migrating_without_a_server_says_so() -> None:

@@ -9,9 +9,11 @@ from collections.abc import Callable
 import psycopg
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from sqlalchemy import create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from dtq.errors import StoreUnavailable
@@ -27,10 +29,10 @@ _PASSING = re.compile("the database system is|too many|remaining connection slot
 """In what a server says that does not serve now, and will later."""
 
 
-def migrate(dsn: str) -> None:
+def migrate(dsn: str) -> bool:
     """Apply what is missing, in one transaction: all of it or nothing. Blocks.
 
-    A database that does not exist is created, if the role may.
+    A database that does not exist is created, if the role may. Returns False when the schema is newer than this program: it is left alone.
 
     Raises:
         StoreUnavailable: the server cannot be reached, or refuses.
@@ -42,7 +44,7 @@ def migrate(dsn: str) -> None:
             raise StoreUnavailable(f"PostgreSQL {'refuses' if _refused(error) else 'does not answer'}: {error}") from error
         _create_database(dsn)
     try:
-        _upgrade(dsn)
+        return _upgrade(dsn)
     except psycopg.Error as error:
         raise StoreUnavailable(f"PostgreSQL refuses to migrate: {error}") from error
 
@@ -89,7 +91,7 @@ def _create_database(dsn: str) -> None:
         raise StoreUnavailable(f"database {name!r} does not exist and cannot be created: {error}") from error
 
 
-def _upgrade(dsn: str) -> None:
+def _upgrade(dsn: str) -> bool:
     engine = create_engine("postgresql+psycopg://", creator=lambda: _connect(dsn), poolclass=NullPool)
     with engine.begin() as connection:
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
@@ -97,4 +99,14 @@ def _upgrade(dsn: str) -> None:
         config = Config()
         config.set_main_option("script_location", "dtq.storage:migrations")
         config.attributes["connection"] = connection
+        if _is_newer(connection, config):
+            return False  # as after a rollback: a program works with the schema of the next version, too
         command.upgrade(config, "head")
+    return True
+
+
+def _is_newer(connection: Connection, config: Config) -> bool:
+    """Whether the schema's revision is none that this program knows."""
+    options = {"version_table": "schema_version", "version_table_schema": "dtq"}
+    present = MigrationContext.configure(connection, opts=options).get_current_revision()
+    return present is not None and present not in {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
