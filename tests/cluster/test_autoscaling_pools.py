@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Iterator
 
 import pytest
-from clusterkit import Cluster, Kubectl
+from clusterkit import Cluster, Json, Kubectl
 from clusterkit.namespaces import restricted_namespace
 from scalekit import Site, deployed
 from scalekit.adapter import restore, served_by_the_tests
@@ -18,6 +18,8 @@ from scalekit.story import BETA_PODS, LASTING, MOST, Seen, play, pools
 
 FEWEST = {"keda": 0, "hpa": 1}
 """Pods without jobs: a HorizontalPodAutoscaler does not scale to 0."""
+UNKEPT: Json = {"persistence": {"enabled": False}}
+"""No server is restarted here, and volumes are few on some clusters."""
 
 
 @pytest.fixture(scope="module", params=FEWEST)
@@ -30,7 +32,7 @@ def seen(cluster: Cluster, mode: str) -> Seen:
     restore()  # what a run that was killed may have left
     play_with = {"keda": with_keda, "hpa": served_by_the_tests}[mode]
     options = {"keda": {"pollingInterval": 2, "cooldownPeriod": 5}, "hpa": {}}[mode]
-    values = {"workers": pools(mode=mode, min=FEWEST[mode], **options)}
+    values = {"workers": pools(mode=mode, min=FEWEST[mode], **options), "valkey": UNKEPT, "postgresql": UNKEPT}
     with restricted_namespace(cluster.prefix, mode) as kubectl, deployed(cluster, kubectl, values) as site, play_with(site):
         return play(site, FEWEST[mode])
 

@@ -101,6 +101,26 @@ def test_jobs_of_a_worker_killed_in_mid_job_run_elsewhere(site: Site) -> None:
     report("meanwhile", load, rows, killed)
 
 
+def test_a_worker_told_to_stop_while_it_starts_does_not_go_on(site: Site) -> None:
+    """As the first process of its container it would ignore the signal, unless it has a handler from the start."""
+    all_ready(site)
+    selector = ("pods", "--selector", "dtq.dev/pool=fixed")
+    known = {pod["metadata"]["name"] for pod in site.kubectl.items(*selector)}
+    delete(site, sorted(known)[0])
+
+    def starting() -> str | None:
+        for pod in site.kubectl.items(*selector):
+            states = [status["state"] for status in pod["status"].get("containerStatuses", [])]
+            if pod["metadata"]["name"] not in known and any("running" in state for state in states):
+                return str(pod["metadata"]["name"])
+        return None
+
+    pod = wait_for("the new worker's container runs", starting, every=0.05, kubectl=site.kubectl)
+    told = delete(site, pod)
+    wait_for(f"{pod} is gone", lambda: site.kubectl.find("pod", pod) is None, seconds=90, kubectl=site.kubectl)  # of its 330 s
+    print(f"a worker told to stop while it started was gone after {time.monotonic() - told:.1f} s")
+
+
 def test_valkeys_pod_deleted_under_load(site: Site) -> None:
     all_ready(site)
     pod = "dtq-valkey-0"

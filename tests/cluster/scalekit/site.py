@@ -25,6 +25,7 @@ MOUNT: Json = {
 }
 VALUES: Json = {
     "operator": {"enabled": False},
+    "blobs": {"url": "s3://unused"},  # volumes are few on some clusters
     "submitter": MOUNT,
     "workerDefaults": {**MOUNT, "handlers": ["nap"], "processes": 1, "longestTimeoutSeconds": 300},
     "workers": {"default": None},
