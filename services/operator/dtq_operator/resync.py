@@ -66,10 +66,11 @@ class Resync:
         self._every = every
         self._missing: dict[str | None, Odd] = {scope: frozenset() for scope in scopes}
         self._ahead: Odd = frozenset()
+        self._unserved: Odd = frozenset()
         self.looked = asyncio.Event()
         """Set when the first comparison has ended, well or not."""
         self.last_good = time.monotonic()
-        """When all was compared last; at first the start."""
+        """When both servers answered to the end of a comparison; at first the start."""
 
     def problem(self) -> str | None:
         """Why the process should be restarted, None if it should not."""
@@ -96,13 +97,23 @@ class Resync:
                 found += await self._compare(scope, entries, ahead)
             except Refusal as error:
                 where = "the cluster" if scope is None else f"namespace {scope}"
-                problems.append(f"{where} is not compared, its schedules stay: {error}")
+                problems.append(f"{where} is not compared, its schedules stay; if it is gone, take it from NAMESPACES: {error}")
         self._ahead = frozenset(ahead)
+        await self._end_unserved(entries)
+        self.last_good = time.monotonic()  # also if a namespace was refused: a restart would not help
         if problems:
             raise ApiUnavailable("; ".join(problems))
         self._metrics.resynced(found)
-        self.last_good = time.monotonic()
-        return min(AGAIN, self._every) if ahead or any(self._missing.values()) else self._every
+        return min(AGAIN, self._every) if ahead or self._unserved or any(self._missing.values()) else self._every
+
+    async def _end_unserved(self, entries: Mapping[str, Entry]) -> None:
+        """Remove what is left of namespaces that are not served any more: nobody else does, and their jobs would go on for ever."""
+        if None in self._missing:
+            return
+        served = {self._syncer.owner(scope) for scope in self._missing if scope is not None}
+        plan = removals((entry for entry in entries.values() if entry.owner not in served), (), self._unserved)
+        self._unserved = plan.missing
+        await self._remove(plan.remove)
 
     async def _compare(self, scope: str | None, entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> int:
         known = set(self._syncer.seen)
@@ -114,16 +125,19 @@ class Resync:
         ours = [entry for entry in entries.values() if scope is None or entry.owner == self._syncer.owner(scope)]
         plan = removals(ours, present, self._missing[scope])
         self._missing[scope] = plan.missing
-        if plan.remove:
-            log.warning("orphans_found", count=len(plan.remove), first=[entry.name for entry in plan.remove[:10]])
-        for entry in plan.remove:
-            key = resource_key(entry, self._cluster)
-            if key is not None:
-                await self._syncer.remove(*key, entry.uid)
+        await self._remove(plan.remove)
         for namespace, name in known - set(present.values()):
             if scope in (None, namespace):
                 self._syncer.dropped((namespace, name))
         return len(present)
+
+    async def _remove(self, orphans: list[Entry]) -> None:
+        if orphans:
+            log.warning("orphans_found", count=len(orphans), first=[entry.name for entry in orphans[:10]])
+        for entry in orphans:
+            key = resource_key(entry, self._cluster)
+            if key is not None:
+                await self._syncer.remove(*key, entry.uid)
 
     async def _repair(self, resources: list[Resource], entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> None:
         wrong: list[Resource] = []
