@@ -45,6 +45,7 @@ def with_keda(site: Site) -> Iterator[None]:
 
 def test_a_pool_grows_to_its_maximum_and_goes_back(seen: Seen, mode: str) -> None:
     print(f"{mode}: {seen.reaction:.1f} s from the first job to one more ready worker, {seen.to_most:.1f} s to all {MOST} of them;")
+    print(f"  {seen.scale_in:.0f} s from the fall of the demand until two pods were told to stop,")
     print(f"  {seen.to_floor:.1f} s from the end of the last job to {FEWEST[mode]} workers; {len(seen.rows)} jobs in all")
     assert seen.alpha_most == MOST
 

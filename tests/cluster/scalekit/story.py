@@ -61,8 +61,10 @@ class Seen:
     """From before the first job was sent until one more pod of alpha was ready."""
     to_most: float
     """Likewise until all were ready."""
+    scale_in: float
+    """From when alpha's demand had fallen until its pods were told to stop, to the second."""
     to_floor: float
-    """From the end of alpha's last job until it was back at its fewest pods."""
+    """From the end of alpha's last job until it was back at its fewest pods; 0 if it was before."""
     alpha_most: int
     beta_most_before: int
     """Pods that beta was to have at most while only alpha had jobs."""
@@ -96,6 +98,7 @@ def play(site: Site, floor: int) -> Seen:
         pods = set(full.lasting.values())
         with Logs.followed(site.kubectl, pods) as logs:
             site.cancel(*full.held)  # what is left needs one pod: the others are removed, though each has a job
+            fell = time.time()
             told = wait_for(f"{MOST - 1} of {pods} are told to stop", lambda: _told(site, pods), kubectl=site.kubectl, every=0.2)
             beta = [site.nap(queue, HELD) for queue, count in BETA.items() for _ in range(count)]
             last = max(_finished(site.api.ended(job, seconds=120)) for job in full.lasting)
@@ -111,7 +114,8 @@ def play(site: Site, floor: int) -> Seen:
         return Seen(
             reaction=watch.first("alpha", floor + 1, began),
             to_most=watch.first("alpha", MOST, began),
-            to_floor=to_floor,
+            scale_in=max(told.values()) - fell,
+            to_floor=max(0.0, to_floor),
             alpha_most=watch.most("alpha"),
             beta_most_before=beta_most_before,
             beta_most=watch.most("beta"),
