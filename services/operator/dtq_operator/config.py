@@ -1,4 +1,4 @@
-"""The operator's settings: those of every service, and three of its own."""
+"""The operator's settings: those of every service, and four of its own."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ class OperatorSettings(Settings):
         "", description="Namespaces whose ScheduledJobs are served, comma-separated; * is all of the cluster; empty: the operator's own."
     )
     clustername: str = Field("default", description="Name of this cluster; clusters that share a Redis need different ones.")
+    operatorname: str = Field(
+        "",
+        max_length=200,
+        description="Name of this operator in Redis, no other's: of a namespace that it served and serves no more, schedules end."
+        " Empty: they stay.",
+    )
     resyncseconds: float = Field(
         60.0, ge=1, le=3600, allow_inf_nan=False, description="Seconds between full comparisons of resources and Redis."
     )

@@ -55,7 +55,7 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
     scopes: list[str | None] = [None] if namespaces is None else [*namespaces]
     schedules = ScheduleStore(queue.client)
     syncer = Syncer(queue, api, Acceptor(types.types), metrics, settings.clustername)
-    resync = Resync(api, schedules, syncer, metrics, settings.clustername, scopes, settings.resyncseconds)
+    resync = Resync(api, schedules, syncer, metrics, settings.clustername, scopes, settings.resyncseconds, settings.operatorname)
     definition = Definition(api)
     roles = Roles(
         [

@@ -55,9 +55,18 @@ class Resync:
     """``scopes`` are the namespaces served; None among them is all of the cluster."""
 
     def __init__(
-        self, api: Api, store: ScheduleStore, syncer: Syncer, metrics: Metrics, cluster: str, scopes: Iterable[str | None], every: float
+        self,
+        api: Api,
+        store: ScheduleStore,
+        syncer: Syncer,
+        metrics: Metrics,
+        cluster: str,
+        scopes: Iterable[str | None],
+        every: float,
+        operator: str = "",
     ) -> None:
-        """``every``: seconds between two full comparisons."""
+        """``every``: seconds between two full comparisons. ``operator``: this one's name, among those that share the Redis."""
+        self._operator = operator
         self._api = api
         self._store = store
         self._syncer = syncer
@@ -107,11 +116,16 @@ class Resync:
         return min(AGAIN, self._every) if ahead or self._unserved or any(self._missing.values()) else self._every
 
     async def _end_unserved(self, entries: Mapping[str, Entry]) -> None:
-        """Remove what is left of namespaces that are not served any more: nobody else does, and their jobs would go on for ever."""
-        if None in self._missing:
+        """Remove what is left of namespaces that this operator served last and serves no more: their jobs would go on for ever.
+
+        Those that another operator serves are its own, and those that nobody is known to have served are left alone.
+        """
+        if None in self._missing or not self._operator:
             return
         served = {self._syncer.owner(scope) for scope in self._missing if scope is not None}
-        plan = removals((entry for entry in entries.values() if entry.owner not in served), (), self._unserved)
+        await self._store.serve(served, self._operator)
+        left = {owner for owner, last in (await self._store.served()).items() if last == self._operator} - served
+        plan = removals((entry for entry in entries.values() if entry.owner in left), (), self._unserved)
         self._unserved = plan.missing
         await self._remove(plan.remove)
 

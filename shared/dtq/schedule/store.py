@@ -120,6 +120,17 @@ class ScheduleStore:
             [decode(run, type=FinishedRun) for run in failed],
         )
 
+    async def serve(self, owners: Iterable[str], operator: str) -> None:
+        """Note that ``operator`` is the one that manages what these owners have."""
+        with translated():
+            await self._client.hset(f"{PREFIX}:served", mapping=dict.fromkeys(owners, operator))
+
+    async def served(self) -> dict[str, str]:
+        """The operator that noted last, for each owner, that it manages what the owner has."""
+        with translated():
+            found = await self._client.hgetall(f"{PREFIX}:served")
+        return {owner.decode(errors="replace"): operator.decode(errors="replace") for owner, operator in found.items()}
+
     async def newest_events(self, names: Sequence[str]) -> Sequence[Event | None]:
         """The newest event of each schedule, None for one without."""
         if not names:
