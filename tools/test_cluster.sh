@@ -7,6 +7,7 @@
 #   BASE, BUILDER, BUILDFLAGS  see tools/images.sh
 #   FILES          what to run (default: tests/cluster)
 #   INGRESSHTTP, INGRESSHTTPS  URLs of the ingress controller (default: http://127.0.0.1:80, https://127.0.0.1:443)
+#   APISTOP, APISTART  commands that stop and start the cluster's API server; without them that test is skipped
 # One line on standard error and exit code 2 when that is not possible.
 set -eu
 cd "$(dirname "$0")/.."
