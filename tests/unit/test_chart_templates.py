@@ -227,11 +227,19 @@ def test_keda_needs_no_key_where_none_is_needed() -> None:
     assert not [document for document in documents if document["kind"] == "TriggerAuthentication"]
 
 
+def test_a_demand_that_cannot_be_asked_is_not_taken_for_none() -> None:
+    """Or all pods would go when cooldownPeriod is over."""
+    for pool in ("default", "prom"):
+        spec = find(render(EVERYTHING), "ScaledObject", f"worker-{pool}")["spec"]
+        assert [trigger["name"] for trigger in spec["triggers"]] == ["q0"]
+        assert spec["advanced"]["scalingModifiers"]["formula"] == "(q0 ?? 0.001)"
+
+
 def test_several_queues_are_summed() -> None:
     spec = find(render(EVERYTHING), "ScaledObject", "worker-two")["spec"]
     assert [trigger["name"] for trigger in spec["triggers"]] == ["q0", "q1"]
     modifiers = spec["advanced"]["scalingModifiers"]
-    assert modifiers == {"formula": "q0 + q1", "target": "10", "activationTarget": "0", "metricType": "AverageValue"}
+    assert modifiers == {"formula": "(q0 ?? 0.001) + (q1 ?? 0.001)", "target": "10", "activationTarget": "0", "metricType": "AverageValue"}
 
 
 def test_prometheus_is_asked_for_this_release_s_queues_and_silence_is_no_zero() -> None:
