@@ -119,6 +119,10 @@ def deployed(cluster: Cluster, kubectl: Kubectl, values: Json) -> Iterator[Site]
     host = f"{kubectl.namespace}.test"
     release = Release(cluster, kubectl)
     release.install(merged(merged(SMALL, VALUES), merged({"ingress": {"enabled": True, "host": host}}, values)))
-    with Api(cluster.http, host, key=release.api_key("admin")) as api:
-        reachable(api, kubectl)
-        yield Site(release, api)
+    try:
+        with Api(cluster.http, host, key=release.api_key("admin")) as api:
+            reachable(api, kubectl)
+            yield Site(release, api)
+    finally:
+        release.helm("uninstall", release.name, check=False)
+        kubectl("delete", "pods", "--all", "--force", "--grace-period=0", check=False)  # after a failure jobs may still run, for minutes
