@@ -71,7 +71,7 @@ class Source:
 def human(value: float, unit: str) -> str:
     """A number with its unit, much as Grafana writes it."""
     if unit == "percentunit":
-        return f"{value:.4g} %".replace(f"{value:.4g}", f"{value * 100:.4g}")
+        return f"{value * 100:.4g} %"
     if unit == "bytes":
         for name in ("B", "KiB", "MiB", "GiB"):
             if abs(value) < 1024 or name == "GiB":
@@ -118,7 +118,7 @@ def draw_series(axes: Axes, panel: dict[str, Any], source: Source) -> None:
                 if right is None:
                     right = axes.twinx()
                     right.spines["right"].set_visible(True)
-                    finish_axis(right, special.get("unit", defaults["unit"]), values)
+                    finish_axis(right, special.get("unit", defaults["unit"]))
                 where, style = right, "--"
             color, number = COLORS[number % len(COLORS)], number + 1
             if custom["stacking"]["mode"] == "normal":
@@ -130,7 +130,7 @@ def draw_series(axes: Axes, panel: dict[str, Any], source: Source) -> None:
                 where.bar(times, values, width=STEP / 60, color=color, label=name)
             else:
                 where.plot(times, values, style, color=color, linewidth=1.0, label=name)
-    finish_axis(axes, defaults["unit"], [])
+    finish_axis(axes, defaults["unit"])
     axes.set_xlim(0, (source.end - source.start) / 60)
     handles, names = axes.get_legend_handles_labels()
     if right is not None:
@@ -144,7 +144,7 @@ def draw_series(axes: Axes, panel: dict[str, Any], source: Source) -> None:
     )
 
 
-def finish_axis(axes: Axes, unit: str, _values: list[float]) -> None:
+def finish_axis(axes: Axes, unit: str) -> None:
     """Ticks."""
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: human(value, unit)))
     axes.yaxis.set_major_locator(MaxNLocator(4))
@@ -231,4 +231,5 @@ def main() -> None:
     Image.open(drawn).convert("RGB").quantize(96, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,21 @@ from clusterkit.namespaces import restricted_namespace
 NewNamespace = Callable[[str], Kubectl]
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the tests have measured and printed, which pytest else shows of failed ones only."""
+    printed = [
+        f"{report.nodeid.rpartition('/')[2]}: {line}"
+        for report in terminalreporter.stats.get("passed", [])
+        for title, content in report.sections
+        if "stdout call" in title or "stdout setup" in title
+        for line in content.splitlines()
+        if line.strip()
+    ]
+    if printed:
+        terminalreporter.section("measured")
+        terminalreporter.write("\n".join(line[:240] for line in printed) + "\n")
+
+
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     """The cluster that KUBECONFIG names."""

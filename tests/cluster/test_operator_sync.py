@@ -134,7 +134,6 @@ def test_a_thousand_at_once(stage: Stage, capsys: pytest.CaptureFixture[str]) ->
     took = time.monotonic() - started
     with capsys.disabled():
         print(f"\n1,000 ScheduledJobs: kubectl create took {applied:.1f} s, all were Synced {took - applied:.1f} s after it")
-    assert took - applied < 20
     stage.equal()
     stage.kubectl("delete", "scheduledjobs", "--all", "--wait=false", seconds=300)
     stage.equal(seconds=60)

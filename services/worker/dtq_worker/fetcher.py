@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
@@ -67,8 +68,8 @@ class Fetcher:
         self._spawn(self._claim_forever, "fetcher")
         self._spawn(self._watch_queues, "queues")
 
-    def _spawn(self, what: Callable[[], object], name: str) -> None:
-        self._tasks.append(asyncio.create_task(what(), name=name))  # type: ignore[arg-type] # coroutine functions
+    def _spawn(self, what: Callable[[], Coroutine[Any, Any, None]], name: str) -> None:
+        self._tasks.append(asyncio.create_task(what(), name=name))
 
     @property
     def names(self) -> list[str]:

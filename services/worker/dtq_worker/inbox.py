@@ -95,7 +95,7 @@ class Inbox:
                 async with asyncio.timeout(READ_TIMEOUT + ANSWER_TIMEOUT):
                     with translated():
                         found = await client.blpop([*boxes, *tokens], timeout=READ_TIMEOUT)
-            except QueueUnavailable:
+            except (QueueUnavailable, TimeoutError):
                 self._doubt_all(names)
                 await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
             except Exception as error:  # noqa: BLE001 - the queues are looked at all the same, from time to time
