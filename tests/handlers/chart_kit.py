@@ -72,9 +72,9 @@ def _run(command: tuple[str, ...], values: str) -> subprocess.CompletedProcess[s
     return subprocess.run(arguments, input=values, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def render(values: Json | None = None, release: str = "r") -> list[Json]:
+def render(values: Json | None = None, release: str = "r", chart: Path = CHART) -> list[Json]:
     """Every resource that `helm template` makes of these values, without the definitions in crds/."""
-    done = _run(("template", release, str(CHART)), json.dumps(values or {}))
+    done = _run(("template", release, str(chart)), json.dumps(values or {}))
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
 

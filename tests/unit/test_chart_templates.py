@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -97,6 +100,25 @@ def test_another_password_replaces_the_pods_that_use_it_and_no_others() -> None:
     first, second = checksums(base), checksums(merged(base, {"valkey": {"password": "two"}}))
     assert {name for name in first if first[name] == second[name]} == {"r-dtq-postgresql"}
     assert first == checksums(merged(base, {"smtp": {"existingSecret": "s"}, "ingress": {"enabled": True, "host": "x"}}))
+
+
+def test_another_version_of_the_chart_restarts_no_server(tmp_path: Path) -> None:
+    newer = tmp_path / "dtq"
+    shutil.copytree(CHART, newer)
+    chart = newer / "Chart.yaml"
+    chart.write_text(re.sub("ersion: [0-9].*", "ersion: 99.1.0", chart.read_text()))
+    values: Json = {"valkey": {"password": "v"}, "postgresql": {"password": "p"}}
+    one, two = render(values), render(values, chart=newer)
+    for server in ("valkey", "postgresql"):
+        before, after = find(one, "StatefulSet", server), find(two, "StatefulSet", server)
+        assert before["metadata"]["labels"] != after["metadata"]["labels"]
+        assert before["spec"] == after["spec"]
+
+
+def test_a_pod_has_its_own_labels_before_the_common_ones() -> None:
+    documents = render({"commonLabels": {"team": "a", "tier": "b"}, "submitter": {"podLabels": {"team": "c"}}})
+    labels = find(documents, "Deployment", "submitter")["spec"]["template"]["metadata"]["labels"]
+    assert (labels["team"], labels["tier"]) == ("c", "b")
 
 
 # -- settings
@@ -236,6 +258,7 @@ def test_a_demand_that_cannot_be_asked_is_not_taken_for_none() -> None:
 
 
 def test_several_queues_are_summed() -> None:
+    """Each queue has the little of its own that stands for a demand which cannot be asked, as above."""
     spec = find(render(EVERYTHING), "ScaledObject", "worker-two")["spec"]
     assert [trigger["name"] for trigger in spec["triggers"]] == ["q0", "q1"]
     modifiers = spec["advanced"]["scalingModifiers"]

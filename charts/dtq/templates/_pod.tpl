@@ -59,11 +59,12 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* metadata of a pod template. Takes root, service, component, pool and checksums. */}}
+{{/* metadata of a pod template. Takes root, service, component, pool and checksums. Without versions: a new one of the chart alone shall
+restart nothing. */}}
 {{- define "dtq.podMetadata" -}}
 labels:
-  {{- include "dtq.labels" . | nindent 2 }}
-  {{- with .service.podLabels }}
+  {{- include "dtq.selector" . | nindent 2 }}
+  {{- with merge (dict) (default (dict) .service.podLabels) .root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
