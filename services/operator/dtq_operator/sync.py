@@ -51,7 +51,7 @@ class Syncer:
         self._metrics = metrics
         self._cluster = cluster
         self._gate = asyncio.Semaphore(AT_ONCE)
-        self._again: dict[Key, None] = {}
+        self._again: dict[Key, str] = {}
         self._gone: dict[Key, str] = {}
         self._ended: dict[str, None] = {}
         self._synced: dict[Key, tuple[str, int]] = {}
@@ -98,7 +98,7 @@ class Syncer:
             await self._report(resource, verdict, written)
             if isinstance(written, Unwritten):
                 if written.reason == REDIS_UNAVAILABLE:
-                    self._again[resource.key] = None
+                    self._again[resource.key] = resource.uid
             elif resource.key not in self._again:
                 self._synced[resource.key] = (resource.uid, resource.generation)
 
@@ -111,7 +111,7 @@ class Syncer:
         """
         body = await self._api.patch_status(resource, status.operations(resource, change))
         if body is None:
-            self._again[resource.key] = None
+            self._again[resource.key] = resource.uid
         else:
             self.noticed(parse_resource(body))
 
@@ -124,7 +124,10 @@ class Syncer:
             try:
                 body = await self._api.get(namespace, name)
             except ApiUnavailable:
-                self._again[key] = None
+                self._again[key] = uid
+                return
+            except Refusal as error:
+                _log_unread(key, error)
                 return
         if body is not None:
             await self.sync(parse_resource(body))
@@ -135,6 +138,8 @@ class Syncer:
         known = self.seen.get(key)
         if known is not None and known.uid == uid:
             self.dropped(key)
+        if self._again.get(key) == uid:
+            del self._again[key]
         self._gone[key] = uid
         self._end(uid)
         async with self._gate:
@@ -164,7 +169,11 @@ class Syncer:
         for key, uid in list(self._gone.items()):
             await self._delete(key, uid)
         for namespace, name in list(self._again):
-            body = await self._api.get(namespace, name)
+            try:
+                body = await self._api.get(namespace, name)
+            except Refusal as error:  # its namespace was deleted with our rights there, say; the others' turn must come
+                _log_unread((namespace, name), error)
+                body = None
             self._again.pop((namespace, name), None)
             if body is not None:
                 await self.sync(parse_resource(body))
@@ -249,13 +258,17 @@ class Syncer:
                 await self._api.create_event(event_object(resource, event, once=f"generation {resource.generation}"))
         except Unavailable as error:
             log.warning("status_not_written", namespace=resource.namespace, name=resource.name, error=str(error))
-            self._again[resource.key] = None
+            self._again[resource.key] = resource.uid
         except Refusal as error:  # the next resync tries again
             log.error("status_refused", namespace=resource.namespace, name=resource.name, error=str(error))
 
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _log_unread(key: Key, error: Refusal) -> None:
+    log.error("read_refused", namespace=key[0], name=key[1], error=str(error))  # the next resync tries again
 
 
 def _was_written(resource: Resource) -> bool:
