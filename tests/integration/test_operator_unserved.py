@@ -13,6 +13,7 @@ from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
 from dtq_operator.accept import Acceptor
 from dtq_operator.metrics import Metrics
+from dtq_operator.resource import Resource
 from dtq_operator.resync import Resync
 from dtq_operator.sync import Syncer
 
@@ -20,11 +21,24 @@ SPEC = parse_spec({"schedule": "0 3 * * *", "jobTemplate": {"type": "email"}})
 ME, OTHER = "dtq/dtq", "dtq/second"
 
 
-class NoResources:
-    """An API server without ScheduledJobs."""
+class Resources:
+    """An API server's ScheduledJobs: one in each of these namespaces."""
+
+    def __init__(self, *namespaces: str) -> None:
+        self._namespaces = namespaces
 
     async def pages(self, scope: str | None) -> AsyncIterator[list[dict[str, Any]]]:
-        yield []
+        yield [self._resource(namespace) for namespace in self._namespaces if scope in (None, namespace)]
+
+    async def patch_status(self, resource: Resource, _: object) -> dict[str, Any]:
+        return self._resource(resource.namespace)
+
+    async def create_event(self, _: object) -> bool:
+        return True
+
+    def _resource(self, namespace: str) -> dict[str, Any]:
+        metadata = {"namespace": namespace, "name": "nightly", "uid": namespace, "creationTimestamp": "2026-01-01T00:00:00Z"}
+        return {"metadata": metadata, "spec": SPEC.model_dump()}
 
 
 @pytest.fixture
@@ -38,15 +52,15 @@ async def queue(redis_url: str) -> AsyncIterator[Queue]:
 async def store(queue: Queue) -> ScheduleStore:
     """One schedule in each of four namespaces, as two operators and an unknown one have left them."""
     store = ScheduleStore(queue.client)
-    for number, namespace in enumerate(("served", "dropped", "others", "unknown")):
-        await store.put(f"{namespace}.nightly", SPEC, owner=f"default/{namespace}", uid=str(number), generation=1)
+    for namespace in ("served", "dropped", "others", "unknown"):
+        await store.put(f"{namespace}.nightly", SPEC, owner=f"default/{namespace}", uid=namespace, generation=1)
     await store.serve({"default/served", "default/dropped"}, ME)
     await store.serve({"default/others"}, OTHER)
     return store
 
 
-def resync(queue: Queue, store: ScheduleStore, scopes: list[str | None], operator: str) -> Resync:
-    api: Any = NoResources()
+def resync(queue: Queue, store: ScheduleStore, scopes: list[str | None], operator: str, *present: str) -> Resync:
+    api: Any = Resources(*present)
     metrics = Metrics()
     syncer = Syncer(queue, api, Acceptor({}), metrics, "default")
     return Resync(api, store, syncer, metrics, "default", scopes, 60.0, operator)
@@ -83,3 +97,19 @@ async def test_what_it_serves_is_noted(queue: Queue, store: ScheduleStore) -> No
     await resync(queue, store, ["mine", "dropped"], OTHER).step()
     served = await store.served()
     assert (served["default/mine"], served["default/dropped"], served["default/served"]) == (OTHER, OTHER, ME)
+
+
+async def test_they_end_when_it_served_all_of_the_cluster_and_now_serves_a_list(queue: Queue, store: ScheduleStore) -> None:
+    present = ("served", "unknown", "new")  # the resource in the last one is refused, and has no schedule yet
+    await resync(queue, store, [None], ME, *present).step()
+    assert (await store.served())["default/unknown"] == ME
+    assert (await store.served())["default/new"] == ME
+    looks = resync(queue, store, ["served"], ME, *present)
+    for _ in range(2):
+        await looks.step()
+    assert await names(store) == {"served"}
+
+
+async def test_all_of_an_empty_cluster_is_served_too(queue: Queue) -> None:
+    await resync(queue, ScheduleStore(queue.client), [None], ME).step()
+    assert await ScheduleStore(queue.client).served() == {}

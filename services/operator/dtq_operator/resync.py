@@ -118,9 +118,15 @@ class Resync:
     async def _end_unserved(self, entries: Mapping[str, Entry]) -> None:
         """Remove what is left of namespaces that this operator served last and serves no more: their jobs would go on for ever.
 
-        Those that another operator serves are its own, and those that nobody is known to have served are left alone.
+        Those that another operator serves are its own, and those that nobody is known to have served are left alone. One that
+        serves all of the cluster notes the namespaces that have something, lest they be unknown when it serves some of them only.
         """
-        if None in self._missing or not self._operator:
+        if not self._operator:
+            return
+        if None in self._missing:
+            owners = {entry.owner for entry in entries.values() if entry.owner} | {self._syncer.owner(key[0]) for key in self._syncer.seen}
+            if owners:
+                await self._store.serve(owners, self._operator)
             return
         served = {self._syncer.owner(scope) for scope in self._missing if scope is not None}
         await self._store.serve(served, self._operator)
