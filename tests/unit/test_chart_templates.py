@@ -176,6 +176,48 @@ def test_submitter_and_workers_share_the_blobs() -> None:
         assert setting(documents, name, "BLOBURL") == "file:///var/lib/dtq/blobs"
 
 
+TOGETHER = {"topologyKey": "kubernetes.io/hostname", "labelSelector": {"matchLabels": {"dtq.dev/blobs": "r-dtq"}}}
+
+
+@pytest.mark.parametrize("persistence", [{}, {"existingClaim": "mine"}], ids=["own claim", "existing claim"])
+def test_pods_that_share_a_volume_of_one_node_are_placed_together(persistence: Json) -> None:
+    documents = render({"blobs": {"persistence": persistence}})
+    for name in ("submitter", "worker-default"):
+        template = find(documents, "Deployment", name)["spec"]["template"]
+        (term,) = template["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        assert term == TOGETHER
+        assert term["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()  # or the first could not start
+        assert "topologySpreadConstraints" not in template["spec"]
+    template = find(documents, "Deployment", "scheduler")["spec"]["template"]
+    assert "affinity" not in template["spec"]
+    assert "topologySpreadConstraints" in template["spec"]
+    assert "dtq.dev/blobs" not in template["metadata"]["labels"]
+
+
+@pytest.mark.parametrize("blobs", [{"url": "s3://b"}, {"persistence": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}])
+def test_pods_whose_blobs_are_everywhere_are_spread(blobs: Json) -> None:
+    documents = render({"blobs": blobs})
+    for name in ("submitter", "worker-default"):
+        spec = find(documents, "Deployment", name)["spec"]["template"]["spec"]
+        assert "affinity" not in spec
+        assert "topologySpreadConstraints" in spec
+
+
+def test_being_together_is_added_to_an_affinity_of_one_s_own() -> None:
+    zone = {"topologyKey": "zone", "labelSelector": {"matchLabels": {"a": "b"}}}
+    spot = {"weight": 1, "podAffinityTerm": zone}
+    own: Json = {
+        "nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []},
+        "podAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [zone],
+            "preferredDuringSchedulingIgnoredDuringExecution": [spot],
+        },
+    }
+    spec = find(render({"submitter": {"affinity": own}}), "Deployment", "submitter")["spec"]["template"]["spec"]
+    expected = merged(own, {"podAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [zone, TOGETHER]}})
+    assert spec["affinity"] == expected
+
+
 # -- secrets
 
 

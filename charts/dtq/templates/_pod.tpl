@@ -19,7 +19,34 @@ fsGroupChangePolicy: OnRootMismatch
 {{- end }}
 {{- end -}}
 
-{{/* Fields of a pod's spec that all have. Takes root, service (values), account, component and pool. */}}
+{{/*
+Not empty for pods that mount a claim for blobs which one node at a time can mount. Kubernetes does not see to it that they meet there:
+a second node would fail to attach the volume. Takes root and blobs.
+*/}}
+{{- define "dtq.together" -}}
+{{- with .root.Values.blobs -}}
+{{- if and $.blobs (not .url) (not (has "ReadWriteMany" .persistence.accessModes)) -}}yes{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/*
+Affinity as JSON: the service's own, and for these pods one towards each other, whose label they share. The first one may start
+anywhere, since it is one of those it looks for. Takes root, service and blobs.
+*/}}
+{{- define "dtq.affinity" -}}
+{{- $affinity := deepCopy (default (dict) .service.affinity) -}}
+{{- if include "dtq.together" . -}}
+{{- $labels := dict "dtq.dev/blobs" (include "dtq.fullname" .root) -}}
+{{- $term := dict "topologyKey" "kubernetes.io/hostname" "labelSelector" (dict "matchLabels" $labels) -}}
+{{- $own := default (dict) $affinity.podAffinity -}}
+{{- $required := default (list) $own.requiredDuringSchedulingIgnoredDuringExecution -}}
+{{- $_ := set $own "requiredDuringSchedulingIgnoredDuringExecution" (append $required $term) -}}
+{{- $_ := set $affinity "podAffinity" $own -}}
+{{- end -}}
+{{- $affinity | toJson -}}
+{{- end -}}
+
+{{/* Fields of a pod's spec that all have. Takes root, service (values), account, component, pool and blobs. */}}
 {{- define "dtq.podSpec" -}}
 serviceAccountName: {{ .account }}
 automountServiceAccountToken: {{ eq .component "operator" }}
@@ -43,11 +70,11 @@ nodeSelector:
 tolerations:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with .service.affinity }}
+{{- with include "dtq.affinity" . | fromJson }}
 affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- if dig "topologySpread" "enabled" false .service }}
+{{- if and (dig "topologySpread" "enabled" false .service) (not (include "dtq.together" .)) }}
 topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: {{ .service.topologySpread.topologyKey }}
@@ -59,11 +86,14 @@ topologySpreadConstraints:
 {{- end }}
 {{- end -}}
 
-{{/* metadata of a pod template. Takes root, service, component, pool and checksums. Without versions: a new one of the chart alone shall
-restart nothing. */}}
+{{/* metadata of a pod template. Takes root, service, component, pool, blobs and checksums. Without versions: a new one of the chart alone
+shall restart nothing. */}}
 {{- define "dtq.podMetadata" -}}
 labels:
   {{- include "dtq.selector" . | nindent 2 }}
+  {{- if include "dtq.together" . }}
+  dtq.dev/blobs: {{ include "dtq.fullname" .root | quote }}
+  {{- end }}
   {{- with merge (dict) (default (dict) .service.podLabels) .root.Values.commonLabels }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
