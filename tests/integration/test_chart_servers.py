@@ -122,6 +122,31 @@ def test_postgresql_is_made_once_and_survives_kills_and_another_password(postgre
     assert postgres.log.read_text().count("Success. You can now start") == 1
 
 
+def killed_and_started(pod: Pod, process: subprocess.Popen[bytes], port: int, password: str) -> tuple[subprocess.Popen[bytes], str]:
+    """The new process, and what was logged since."""
+    process.kill()
+    process.wait()
+    before = len(pod.log.read_text())
+    process, _ = start_postgres(pod, port, password)
+    return process, pod.log.read_text()[before:]
+
+
+def test_after_a_kill_the_server_itself_recovers_the_database(postgres: Pod) -> None:
+    """A listening one, which probes see: unless the password is another one, it starts at once."""
+    port = free_port()
+    process, _ = start_postgres(postgres, port, "same")
+    hashed = (postgres.data / "db/dtq.password").read_text()
+    assert "same" not in hashed
+    process, log = killed_and_started(postgres, process, port, "same")
+    assert log.index("starting PostgreSQL") < log.index("automatic recovery in progress")
+    assert (postgres.data / "db/dtq.password").read_text() == hashed
+
+    process, log = killed_and_started(postgres, process, port, "another")
+    assert log.index("automatic recovery in progress") < log.index("starting PostgreSQL")
+    process, log = killed_and_started(postgres, process, port, "another")
+    assert log.index("starting PostgreSQL") < log.index("automatic recovery in progress")
+
+
 def test_postgresql_interrupted_while_it_was_made_is_made_anew(postgres: Pod) -> None:
     half = postgres.data / "db.new"
     half.mkdir()

@@ -60,6 +60,15 @@ def test_probes_wait_longer_than_a_check_takes() -> None:
         assert container["readinessProbe"]["timeoutSeconds"] > CHECK_SECONDS
 
 
+def test_a_server_has_time_to_start_after_it_waited_for_the_one_before() -> None:
+    for server in ("valkey", "postgresql"):
+        waits = re.search(r'"\$waited" -ge (\d+)', (CHART / f"files/{server}.sh").read_text())
+        assert waits is not None
+        (container,) = find(render(), "StatefulSet", server)["spec"]["template"]["spec"]["containers"]
+        probe = container["startupProbe"]
+        assert probe["periodSeconds"] * probe["failureThreshold"] >= int(waits[1]) + 300
+
+
 @CASES
 def test_only_the_operator_has_a_token(values: Json) -> None:
     documents = render(values)

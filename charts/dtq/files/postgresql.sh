@@ -39,8 +39,20 @@ chmod 0700 "$db" # a volume's group may have been given rights, which PostgreSQL
 # Under the lock no other server is alive. A pid file left by a kill could name a process of this container.
 rm -f "$db/postmaster.pid"
 
-# The Secret may be another one than when the database was made, as after an uninstall that kept the volume.
-echo "ALTER ROLE dtq PASSWORD '$password'" | single "$db"
+# The Secret may be another one than when the database was made, as after an uninstall that kept the volume. A salted hash beside the
+# database tells. Only then is the password set: after a kill this would recover the database first, for as long as that takes, and
+# nobody could see that it is alive. The server does the same in sight of the probes.
+digest() { printf '%s %s' "$1" "$POSTGRESQLPASSWORD" | sha256sum | cut -d ' ' -f 1; }
+known=$db/dtq.password
+salt=
+seen=
+[ ! -s "$known" ] || read -r salt seen <"$known" || :
+if [ -z "$salt" ] || [ "$seen" != "$(digest "$salt")" ]; then
+    echo "ALTER ROLE dtq PASSWORD '$password'" | single "$db"
+    salt=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    (umask 077 && printf '%s %s\n' "$salt" "$(digest "$salt")" >"$known.new")
+    mv "$known.new" "$known"
+fi
 
 exec postgres -D "$db" -c listen_addresses='*' -c port=5432 -c unix_socket_directories="${TMPDIR:-/tmp}" -c hba_file="$here/pg_hba.conf" \
     -c logging_collector=off "$@"
