@@ -76,6 +76,45 @@ def test_every_resource_fits_the_schema(case: str, version: str) -> None:
     assert [problem for document in render(CASES[case]) for problem in problems(document, version)] == []
 
 
+def like_numbers() -> Json:
+    """Names that YAML takes for a number or a boolean where they stand without quotes."""
+    service: Json = {"priorityClassName": "5", "serviceAccount": {"create": False, "name": "77"}}
+    return {
+        "nameOverride": "on",
+        "fullnameOverride": "no",
+        "image": {"pullSecrets": ["6"]},
+        "valkey": {"enabled": False},
+        "postgresql": {"enabled": False},
+        "redis": {"existingSecret": "1e3", "existingSecretKey": "0x1"},
+        "database": {"existingSecret": "true", "existingSecretKey": "off"},
+        "auth": {"existingSecret": "10"},
+        "smtp": {"addr": "mail:25", "existingSecret": "11"},
+        "blobs": {"existingSecret": "12", "persistence": {"storageClass": "13", "size": "8"}},
+        "submitter": {**service, "topologySpread": {"topologyKey": "y"}, "tmpSize": "64"},
+        "scheduler": {**service, "topologySpread": {"topologyKey": "y"}},
+        "operator": {"priorityClassName": "5"},
+        "workers": {"default": None, "1": {"queues": ["2024"]}, "on": {"queues": ["7"], "autoscaling": {"mode": "hpa", "min": 1}}},
+        "ingress": {"enabled": True, "host": "3", "className": "2", "path": "/a: b", "tls": {"enabled": True, "secretName": "4"}},
+        "networkPolicy": {"enabled": True},
+    }
+
+
+SERVERS: Json = {
+    "valkey": {"existingSecret": "1", "persistence": {"storageClass": "2", "size": "3"}, "priorityClassName": "4"},
+    "postgresql": {"existingSecret": "1", "persistence": {"storageClass": "2", "size": "3"}, "priorityClassName": "4"},
+    "blobs": {"persistence": {"existingClaim": "5"}},
+}
+
+
+@pytest.mark.parametrize("values", [like_numbers(), SERVERS], ids=["services", "servers"])
+def test_names_that_look_like_numbers_stay_texts(values: Json) -> None:
+    documents = render(values, "123")
+    assert [problem for document in documents for problem in problems(document, NEWEST)] == []
+    for document in documents:
+        named = [document["metadata"]["name"], *document["metadata"]["labels"].values()]
+        assert all(isinstance(name, str) for name in named), named
+
+
 def test_a_wrong_field_would_be_found() -> None:
     service = next(document for document in render() if document["kind"] == "Service")
     wrong = {**service, "spec": {**service["spec"], "selektor": {}}}

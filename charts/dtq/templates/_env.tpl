@@ -11,7 +11,7 @@
 - name: VALKEYPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ include "dtq.valkeySecret" . }}
+      name: {{ include "dtq.valkeySecret" . | quote }}
       key: password
 - name: REDISADDR
   value: redis://:$(VALKEYPASSWORD)@{{ include "dtq.fullname" . }}-valkey:6379
@@ -19,8 +19,8 @@
 - name: REDISADDR
   valueFrom:
     secretKeyRef:
-      name: {{ default (printf "%s-redis" (include "dtq.fullname" .)) .Values.redis.existingSecret }}
-      key: {{ ternary .Values.redis.existingSecretKey "url" (ne .Values.redis.existingSecret "") }}
+      name: {{ default (printf "%s-redis" (include "dtq.fullname" .)) .Values.redis.existingSecret | quote }}
+      key: {{ ternary .Values.redis.existingSecretKey "url" (ne .Values.redis.existingSecret "") | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -30,7 +30,7 @@
 - name: POSTGRESQLPASSWORD
   valueFrom:
     secretKeyRef:
-      name: {{ include "dtq.postgresqlSecret" . }}
+      name: {{ include "dtq.postgresqlSecret" . | quote }}
       key: password
 - name: DATABASEURL
   value: postgresql://dtq:$(POSTGRESQLPASSWORD)@{{ include "dtq.fullname" . }}-postgresql:5432/dtq
@@ -38,8 +38,8 @@
 - name: DATABASEURL
   valueFrom:
     secretKeyRef:
-      name: {{ default (printf "%s-database" (include "dtq.fullname" .)) .Values.database.existingSecret }}
-      key: {{ ternary .Values.database.existingSecretKey "url" (ne .Values.database.existingSecret "") }}
+      name: {{ default (printf "%s-database" (include "dtq.fullname" .)) .Values.database.existingSecret | quote }}
+      key: {{ ternary .Values.database.existingSecretKey "url" (ne .Values.database.existingSecret "") | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -50,7 +50,7 @@
 {{- range .extra -}}{{- $_ := set $theirs .name true -}}{{- end -}}
 {{- range $name, $value := $settings }}
 {{- if not (hasKey $theirs $name) }}
-- name: {{ $name }}
+- name: {{ $name | quote }}
   value: {{ include "dtq.scalar" $value | quote }}
 {{- end }}
 {{- end }}

@@ -19,11 +19,11 @@
 
 {{/* Labels that select pods. Takes root, component and, for workers, pool. */}}
 {{- define "dtq.selector" -}}
-app.kubernetes.io/name: {{ include "dtq.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
-app.kubernetes.io/component: {{ .component }}
+app.kubernetes.io/name: {{ include "dtq.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
+app.kubernetes.io/component: {{ .component | quote }}
 {{- with .pool }}
-dtq.dev/pool: {{ . }}
+dtq.dev/pool: {{ . | quote }}
 {{- end }}
 {{- end -}}
 
@@ -31,9 +31,9 @@ dtq.dev/pool: {{ . }}
 {{- define "dtq.labels" -}}
 {{ include "dtq.selector" . }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service | quote }}
 app.kubernetes.io/part-of: dtq
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | quote }}
 {{- with .root.Values.commonLabels }}
 {{ toYaml . }}
 {{- end }}

@@ -48,7 +48,7 @@ anywhere, since it is one of those it looks for. Takes root, service and blobs.
 
 {{/* Fields of a pod's spec that all have. Takes root, service (values), account, component, pool and blobs. */}}
 {{- define "dtq.podSpec" -}}
-serviceAccountName: {{ .account }}
+serviceAccountName: {{ .account | quote }}
 automountServiceAccountToken: {{ eq .component "operator" }}
 enableServiceLinks: false
 securityContext:
@@ -56,11 +56,11 @@ securityContext:
 {{- with .root.Values.image.pullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- with .service.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with .service.nodeSelector }}
 nodeSelector:
@@ -77,7 +77,7 @@ affinity:
 {{- if and (dig "topologySpread" "enabled" false .service) (not (include "dtq.together" .)) }}
 topologySpreadConstraints:
   - maxSkew: 1
-    topologyKey: {{ .service.topologySpread.topologyKey }}
+    topologyKey: {{ .service.topologySpread.topologyKey | quote }}
     whenUnsatisfiable: {{ .service.topologySpread.whenUnsatisfiable }}
     labelSelector:
       matchLabels:
@@ -157,16 +157,16 @@ the pods would never become ready. Any number may run at once. Takes root, servi
 {{- define "dtq.volumes" -}}
 - name: tmp
   emptyDir:
-    sizeLimit: {{ .service.tmpSize }}
+    sizeLimit: {{ .service.tmpSize | quote }}
 {{- if and .blobs (not .root.Values.blobs.url) }}
 - name: blobs
   persistentVolumeClaim:
-    claimName: {{ default (printf "%s-blobs" (include "dtq.fullname" .root)) .root.Values.blobs.persistence.existingClaim }}
+    claimName: {{ default (printf "%s-blobs" (include "dtq.fullname" .root)) .root.Values.blobs.persistence.existingClaim | quote }}
 {{- end }}
 {{- if and .keys (not .root.Values.auth.anonymous) }}
 - name: api-keys
   secret:
-    secretName: {{ include "dtq.keysSecret" .root }}
+    secretName: {{ include "dtq.keysSecret" .root | quote }}
     items:
       - key: keys
         path: keys

@@ -22,10 +22,10 @@ volumeClaimTemplates:
     spec:
       accessModes: [ReadWriteOnce]
       {{- with .service.persistence.storageClass }}
-      storageClassName: {{ . }}
+      storageClassName: {{ . | quote }}
       {{- end }}
       resources:
         requests:
-          storage: {{ .service.persistence.size }}
+          storage: {{ .service.persistence.size | quote }}
 {{- end }}
 {{- end -}}
