@@ -22,7 +22,8 @@ MADE = frozenset(
         *("smtpaddr", "smtpfrom", "smtpuser", "smtppassword", "smtptls", "datadir", "workers"),
     }
 )
-"""Settings that are made from other values, or are those of `dtq up`: not for ``config``."""
+"""Settings that are made from other values, or are those of `dtq up`: not for ``config``. A test compares them with what is rendered, and
+with the list in templates/_validate.tpl."""
 
 
 def _string(pattern: str = "", *, empty: bool = True, **more: Any) -> Json:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from chart_kit import CHART, EVERYTHING, Json, containers, lint, render
+from chart_kit import CHART, EVERYTHING, Json, containers, lint, refusal, render
 
 from dtq import __version__
 from dtq.config import Settings
@@ -68,3 +68,14 @@ def test_config_and_other_values_are_all_settings() -> None:
     made = {entry["name"] for _, container in containers(render(EVERYTHING)) for entry in container["env"]} - ELSEWHERE
     assert known - taken - made == {"ALLOWANONYMOUS", "DATADIR", "WORKERS"}  # the first one without keys, the others are for `dtq up`
     assert made - {name.upper() for name in OperatorSettings.model_fields} - known == set()
+
+
+def test_variables_that_the_chart_makes_can_be_set_nowhere_else() -> None:
+    """Neither in `config`, nor in extraEnv, where they would stand twice. The lists of both are kept by hand."""
+    documents = [*render(EVERYTHING), *render({"auth": {"anonymous": True}})]
+    made = {entry["name"] for name, container in containers(documents) if name.startswith("Deployment/") for entry in container["env"]}
+    free = {*EVERYTHING["config"], *(entry["name"] for entry in EVERYTHING["submitter"]["extraEnv"])}
+    assert made >= free
+    assert set(SCHEMA["properties"]["config"]["properties"]) & (made - free) == set()
+    said = refusal({"scheduler": {"extraEnv": [{"name": name, "value": "x"} for name in sorted(made)]}})
+    assert {name for name in made if f"scheduler.extraEnv sets {name}, which the chart sets" in said} == made - free

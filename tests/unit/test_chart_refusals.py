@@ -77,6 +77,23 @@ CONTRADICTIONS: list[tuple[Json, str]] = [
         {"operator": {"clusterWide": True, "namespaces": ["x"]}},
         "operator.clusterWide=true serves every namespace, but operator.namespaces lists some: remove one of them",
     ),
+    (
+        {"operator": {"serviceAccount": {"create": False}}},
+        "operator.serviceAccount.create=false without a name would give the operator's rights to the account default, and so to other pods "
+        "of the namespace: set operator.serviceAccount.name to an account of yours, or create=true",
+    ),
+    (
+        {"commonLabels": {"app.kubernetes.io/name": "x"}},
+        "commonLabels has app.kubernetes.io/name, which the chart sets: choose another name (all but app.kubernetes.io/..., dtq.dev/... "
+        "and helm.sh/chart)",
+    ),
+    ({"submitter": {"podLabels": {"helm.sh/chart": "x"}}}, "submitter.podLabels has helm.sh/chart, which the chart sets"),
+    (pool({"queues": ["a"], "podLabels": {"dtq.dev/pool": "x"}}), "workers.p.podLabels has dtq.dev/pool, which the chart sets"),
+    ({"workerDefaults": {"podLabels": {"dtq.dev/blobs": "x"}}}, "workerDefaults.podLabels has dtq.dev/blobs, which the chart sets"),
+    (
+        {"monitoring": {"rules": {"labels": {"app.kubernetes.io/part-of": "x"}}}},
+        "monitoring.rules.labels has app.kubernetes.io/part-of, which the chart sets",
+    ),
     (pool({"queues": ["a", "*"]}), 'workers.p.queues has "*", which is every queue, and others: remove one or the others'),
     (
         pool({"queues": ["a"], "timeoutSeconds": 300, "terminationGracePeriodSeconds": 300}),

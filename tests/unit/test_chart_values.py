@@ -75,6 +75,7 @@ NEEDS: dict[str, Json] = {
     "valkey.existingSecret": {"valkey": {"password": ""}},
     "postgresql.existingSecret": {"postgresql": {"password": ""}},
     "smtp.tls": {"smtp": {"addr": "x:25"}},
+    "operator.serviceAccount.create": {"operator": {"serviceAccount": {"name": "x"}}},
     "*.topologySpread.*": {"blobs": {"url": "s3://x"}},
     "workerDefaults.autoscaling.mode": _NAMED,
     "workerDefaults.autoscaling.hpa.*": _HPA,

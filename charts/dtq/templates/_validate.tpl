@@ -4,7 +4,7 @@ them are shown at once. Each part yields its sentences as a JSON list.
 */}}
 
 {{- define "dtq.validate" -}}
-{{- $parts := list "server" "auth" "front" "blobs" "operator" "pools" "extraEnv" "secrets" "crds" -}}
+{{- $parts := list "server" "auth" "front" "blobs" "operator" "pools" "extraEnv" "labels" "secrets" "crds" -}}
 {{- $all := list -}}
 {{- range $parts -}}
 {{- $all = concat $all (include (printf "dtq.validate.%s" .) $ | fromJsonArray) -}}
@@ -84,6 +84,9 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- if and .clusterWide .namespaces -}}
 {{- $all = append $all "operator.clusterWide=true serves every namespace, but operator.namespaces lists some: remove one of them" -}}
 {{- end -}}
+{{- if and .enabled (not .serviceAccount.create) (not .serviceAccount.name) -}}
+{{- $all = append $all "operator.serviceAccount.create=false without a name would give the operator's rights to the account default, and so to other pods of the namespace: set operator.serviceAccount.name to an account of yours, or create=true" -}}
+{{- end -}}
 {{- end -}}
 {{- $all | toJson -}}
 {{- end -}}
@@ -151,13 +154,31 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- $made := dict "REDISADDR" "redis.url" "DATABASEURL" "database.url" "BLOBURL" "blobs.url" "APIKEYSFILE" "auth.existingSecret" "ALLOWANONYMOUS" "auth.anonymous" -}}
 {{- $made = merge $made (dict "SMTPADDR" "smtp.addr" "SMTPFROM" "smtp.from" "SMTPTLS" "smtp.tls" "SMTPUSER" "smtp.existingSecret" "SMTPPASSWORD" "smtp.existingSecret") -}}
 {{- $made = merge $made (dict "QUEUES" "workers.POOL.queues" "WORKERCOUNT" "workers.POOL.concurrency" "WORKERTIMEOUT" "workers.POOL.timeoutSeconds" "PROCESSES" "workers.POOL.processes" "HANDLERS" "workers.POOL.handlers" "SHUTDOWNSECONDS" "submitter.shutdownSeconds or workers.POOL.terminationGracePeriodSeconds") -}}
-{{- $made = merge $made (dict "NAMESPACES" "operator.namespaces" "CLUSTERNAME" "operator.clusterName" "RESYNCSECONDS" "operator.resyncSeconds" "APIADDR" "submitter.service.port" "METRICSADDR" "nothing, it is always :9090") -}}
+{{- $made = merge $made (dict "NAMESPACES" "operator.namespaces" "CLUSTERNAME" "operator.clusterName" "RESYNCSECONDS" "operator.resyncSeconds" "OPERATORNAME" "nothing, it tells releases apart" "APIADDR" "submitter.service.port" "METRICSADDR" "nothing, it is always :9090") -}}
+{{- $made = merge $made (dict "VALKEYPASSWORD" "valkey.existingSecret" "POSTGRESQLPASSWORD" "postgresql.existingSecret") -}}
 {{- $places := dict "submitter" .Values.submitter "scheduler" .Values.scheduler "operator" .Values.operator -}}
 {{- range $name, $pool := include "dtq.pools" . | fromJson -}}{{- $_ := set $places (printf "workers.%s" $name) $pool -}}{{- end -}}
 {{- range $path, $service := $places -}}
 {{- range $service.extraEnv -}}
 {{- if hasKey $made .name -}}
 {{- $all = append $all (printf "%s.extraEnv sets %s, which the chart sets: remove it there, and change %s" $path .name (get $made .name)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Labels by which the chart's selectors find pods, and others that it sets. */}}
+{{- define "dtq.validate.labels" -}}
+{{- $all := list -}}
+{{- $places := dict "commonLabels" .Values.commonLabels -}}
+{{- range list "submitter" "scheduler" "operator" "workerDefaults" -}}{{- $_ := set $places (printf "%s.podLabels" .) (index $.Values .).podLabels -}}{{- end -}}
+{{- range $name, $pool := .Values.workers -}}{{- $_ := set $places (printf "workers.%s.podLabels" $name) (default (dict) $pool).podLabels -}}{{- end -}}
+{{- range list "podMonitor" "serviceMonitor" "rules" "dashboard" -}}{{- $_ := set $places (printf "monitoring.%s.labels" .) (index $.Values.monitoring .).labels -}}{{- end -}}
+{{- range $path, $labels := $places -}}
+{{- range $name := keys (default (dict) $labels) | sortAlpha -}}
+{{- if regexMatch "^(app[.]kubernetes[.]io/|dtq[.]dev/|helm[.]sh/chart$)" $name -}}
+{{- $all = append $all (printf "%s has %s, which the chart sets: choose another name (all but app.kubernetes.io/..., dtq.dev/... and helm.sh/chart)" $path $name) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
