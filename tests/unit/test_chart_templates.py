@@ -13,6 +13,7 @@ from chart_kit import CHART, EVERYTHING, Json, containers, find, merged, notes, 
 from dtq.apikeys import find_key, parse_keys
 
 CASES = pytest.mark.parametrize("values", [{}, EVERYTHING], ids=["defaults", "everything"])
+DIGEST = "sha256:" + 64 * "0"
 SERVICES = ("submitter", "scheduler", "operator", "worker-default")
 
 
@@ -128,6 +129,25 @@ def test_a_pod_has_its_own_labels_before_the_common_ones() -> None:
     documents = render({"commonLabels": {"team": "a", "tier": "b"}, "submitter": {"podLabels": {"team": "c"}}})
     labels = find(documents, "Deployment", "submitter")["spec"]["template"]["metadata"]["labels"]
     assert (labels["team"], labels["tier"]) == ("c", "b")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "image"),
+    [
+        ("submitter", {}, "example.com/dtq-submitter:9"),
+        ("submitter", {"submitter": {"image": {"tag": "8"}}}, "example.com/dtq-submitter:8"),
+        ("operator", {"operator": {"image": {"repository": "mine"}}}, "mine:9"),
+        ("scheduler", {"scheduler": {"image": {"digest": DIGEST, "tag": "8"}}}, f"example.com/dtq-scheduler@{DIGEST}"),
+        ("worker-default", {"workers": {"default": {"image": {"digest": DIGEST}}}}, f"example.com/dtq-worker@{DIGEST}"),
+        ("valkey", {"valkey": {"image": {"digest": DIGEST}}}, f"valkey/valkey@{DIGEST}"),
+        ("postgresql", {"postgresql": {"image": {"digest": DIGEST}}}, f"postgres@{DIGEST}"),
+        ("postgresql", {"postgresql": {"image": {"tag": "18.1"}}}, "postgres:18.1"),
+    ],
+)
+def test_images_are_named_by_tag_or_digest(name: str, values: Json, image: str) -> None:
+    found = dict(pods(render({"image": {"registry": "example.com", "tag": "9"}, **values})))
+    (spec,) = [spec for pod, spec in found.items() if pod.endswith(f"/r-dtq-{name}")]
+    assert {container["image"] for container in [*spec.get("initContainers", []), *spec["containers"]]} == {image}
 
 
 # -- settings

@@ -15,6 +15,7 @@ FIXED: Json = {"valkey": {"password": "one"}, "postgresql": {"password": "two"}}
 
 OTHER: dict[str, Any] = {
     "*image.pullPolicy": "Never",
+    "*image.digest": "sha256:" + 64 * "0",
     "*.whenUnsatisfiable": "DoNotSchedule",
     "*.tolerations": [{"key": "other"}],
     "*.affinity": {"nodeAffinity": {}},

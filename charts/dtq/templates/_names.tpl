@@ -53,7 +53,13 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- $image := .root.Values.image -}}
 {{- $repository := printf "%s-%s" $image.repository .component -}}
 {{- if $image.registry -}}{{- $repository = printf "%s/%s" (trimSuffix "/" $image.registry) $repository -}}{{- end -}}
-{{- printf "%s:%s" (default $repository .image.repository) (coalesce .image.tag $image.tag .root.Chart.AppVersion) -}}
+{{- $tag := coalesce .image.tag $image.tag .root.Chart.AppVersion -}}
+{{- include "dtq.reference" (dict "repository" (default $repository .image.repository) "tag" $tag "digest" .image.digest) -}}
+{{- end -}}
+
+{{/* An image as nodes know it. Takes repository, tag and digest, which goes before the tag. */}}
+{{- define "dtq.reference" -}}
+{{- if .digest -}}{{- printf "%s@%s" .repository .digest -}}{{- else -}}{{- printf "%s:%s" .repository .tag -}}{{- end -}}
 {{- end -}}
 
 {{/* Host of the submitter's Service, from other namespaces too. */}}
