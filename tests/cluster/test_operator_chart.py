@@ -276,7 +276,7 @@ def _later(stand: Stand, last: str) -> str | None:
 def test_a_namespace_deleted_with_resources_in_it(stand: Stand) -> None:
     doomed = stand.others[0]
     doomed.apply(*(job(f"doomed-{number}") for number in range(20)))
-    assert len(of(doomed, stand.equal())) == 21
+    assert len(of(doomed, stand.equal())) >= 20
     delete(doomed)
     assert of(doomed, stand.equal()) == []
 
@@ -284,7 +284,7 @@ def test_a_namespace_deleted_with_resources_in_it(stand: Stand) -> None:
 def test_a_namespace_deleted_while_its_pod_was_away(stand: Stand) -> None:
     doomed = stand.others[1]
     doomed.apply(job("doomed"))
-    assert len(of(doomed, stand.equal())) == 2
+    assert f"{doomed.namespace}.doomed" in of(doomed, stand.equal())
     stand.scale(OPERATOR, 0)
     delete(doomed)
     stand.scale(OPERATOR, 1)
