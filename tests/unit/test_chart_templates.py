@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from chart_kit import CHART, EVERYTHING, Json, containers, find, merged, notes, pods, render, setting
 
 from dtq.apikeys import find_key, parse_keys
@@ -148,6 +151,20 @@ def test_images_are_named_by_tag_or_digest(name: str, values: Json, image: str) 
     found = dict(pods(render({"image": {"registry": "example.com", "tag": "9"}, **values})))
     (spec,) = [spec for pod, spec in found.items() if pod.endswith(f"/r-dtq-{name}")]
     assert {container["image"] for container in [*spec.get("initContainers", []), *spec["containers"]]} == {image}
+
+
+def test_hashes_in_annotations_are_salted_with_the_release_and_stay() -> None:
+    """Two releases of one password have different ones, none is the password's own, and a second rendering has the same."""
+
+    def hashes(documents: list[Json]) -> set[str]:
+        templates = [document["spec"]["template"] for document in documents if "template" in (document.get("spec") or {})]
+        return {template["metadata"]["annotations"]["checksum/secrets"] for template in templates}
+
+    values: Json = {"valkey": {"password": "secret"}, "postgresql": {"password": "secret"}}
+    one, two = hashes(render(values, "one")), hashes(render(values, "two"))
+    assert one & two == set()
+    assert hashlib.sha256(b"secret").hexdigest() not in one
+    assert hashes(render({**values, "ingress": {"annotations": {"another": "rendering"}}}, "one")) == one
 
 
 # -- settings
@@ -508,5 +525,13 @@ def test_notes_warn_of_an_open_door_and_of_missing_workers() -> None:
     assert "Authorization" not in shown
 
 
-def test_the_definition_of_scheduled_jobs_has_a_revision() -> None:
-    assert 'dtq.dev/revision: "' in (CHART / "crds/scheduledjobs.yaml").read_text()
+REVISIONS = {"1": "109b59c0445d90fcefd46f5147e6cb6f4d172cf7aba8b58f64f0241749eab0cb"}
+"""Of each revision of the definition the hash of its spec. A changed one is a new entry: upgrades compare nothing but the revision."""
+
+
+def test_a_changed_definition_of_scheduled_jobs_has_another_revision() -> None:
+    definition = yaml.safe_load((CHART / "crds/scheduledjobs.yaml").read_text())
+    revision = definition["metadata"]["annotations"]["dtq.dev/revision"]
+    spec = hashlib.sha256(json.dumps(definition["spec"], sort_keys=True).encode()).hexdigest()
+    assert REVISIONS[revision] == spec, "count dtq.dev/revision up, and add an entry to REVISIONS"
+    assert revision == max(REVISIONS, key=int)

@@ -41,6 +41,14 @@ It is asked for in several places of one rendering, which must get the same: so 
 {{- end -}}
 
 {{/*
+Hash of something secret for an annotation, which more people may read than Secrets. Salted with the release, so that it is in no
+table and two releases' do not compare; the same at every rendering. Takes root and secret.
+*/}}
+{{- define "dtq.secretHash" -}}
+{{- list .root.Release.Namespace .root.Release.Name (include "dtq.fullname" .root) .secret | toJson | sha256sum -}}
+{{- end -}}
+
+{{/*
 Changes when a Secret that the chart makes does, so that pods that read it at their start are replaced. Whatever else a pod depends on
 stands in its definition.
 */}}
@@ -52,14 +60,14 @@ stands in its definition.
 {{- if and .Values.postgresql.enabled (not .Values.postgresql.existingSecret) -}}
 {{- $seen = append $seen (include "dtq.postgresqlPassword" .) -}}
 {{- end -}}
-{{- $seen | toJson | sha256sum -}}
+{{- include "dtq.secretHash" (dict "root" . "secret" $seen) -}}
 {{- end -}}
 
 {{/* Likewise for the servers, which every restart takes away for seconds: only their own password counts. */}}
 {{- define "dtq.valkeyChecksum" -}}
-{{- default (include "dtq.valkeyPassword" .) .Values.valkey.existingSecret | sha256sum -}}
+{{- include "dtq.secretHash" (dict "root" . "secret" (default (include "dtq.valkeyPassword" .) .Values.valkey.existingSecret)) -}}
 {{- end -}}
 
 {{- define "dtq.postgresqlChecksum" -}}
-{{- default (include "dtq.postgresqlPassword" .) .Values.postgresql.existingSecret | sha256sum -}}
+{{- include "dtq.secretHash" (dict "root" . "secret" (default (include "dtq.postgresqlPassword" .) .Values.postgresql.existingSecret)) -}}
 {{- end -}}
