@@ -15,7 +15,7 @@ from scalekit import Load, Replicas, Site, deployed
 from scalekit.rows import Row
 
 WORKERS = 2
-DRAINED = "dtq.dev/drained-by-test"
+DRAINED = "drained-by-test"
 """Label of the release's pods, so that draining the node leaves those of others alone."""
 QUEUES = ["killed", "killed-lasting", "valkey", "postgresql", "drained", "drained-lasting"]
 SCALING: Json = {
