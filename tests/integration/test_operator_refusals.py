@@ -2,28 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import kopf
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
+from structlog.testing import capture_logs
 
 from dtq.config import Settings
+from dtq.errors import Unavailable
 from dtq.queue import Queue
 from dtq.registry import load_registry
-from dtq.schedule.store import ScheduleStore
+from dtq.schedule.entry import Event
+from dtq.schedule.store import PREFIX, ScheduleStore
 from dtq_operator.accept import Acceptor
-from dtq_operator.kube import Api
+from dtq_operator.definition import Definition
+from dtq_operator.kube import Api, Refusal
 from dtq_operator.metrics import Metrics
+from dtq_operator.mirror import Mirror
 from dtq_operator.resource import Resource, parse_resource
+from dtq_operator.resync import Resync
+from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
+from dtq_operator.watch import watch
 
 Json = dict[str, Any]
 
 WITHIN = "/apis/dtq.dev/v1/namespaces/{namespace}/scheduledjobs"
 EMAIL = {"type": "email", "payload": {"to": "user@example.com", "subject": "s", "body": "b"}}
+
+
+NAMES = {"name": "scheduledjobs", "singularName": "scheduledjob", "shortNames": ["schj"], "kind": "ScheduledJob", "categories": []}
+DISCOVERY: dict[str, Json] = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {"resources": [{"name": "namespaces", "singularName": "namespace", "kind": "Namespace", "namespaced": False, "verbs": []}]},
+    "/apis": {"groups": [{"name": "dtq.dev", "preferredVersion": {"version": "v1"}, "versions": [{"version": "v1"}]}]},
+    "/apis/dtq.dev/v1": {"resources": [{**NAMES, "namespaced": True, "verbs": ["get", "list", "watch", "patch"]}]},
+    "/openapi/v3/apis/dtq.dev/v1": {},
+}
+
+
+def _answering(answer: Json) -> Any:
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response(answer)
+
+    return handler
 
 
 class ApiServer:
@@ -34,6 +65,7 @@ class ApiServer:
         self.refused: dict[tuple[str, str], tuple[int, Json]] = {}
         """What is answered instead, by method and namespace."""
         self.asked: list[tuple[str, str]] = []
+        self.watching: dict[str, web.StreamResponse] = {}
         self.events: list[Json] = []
 
     def add(self, namespace: str, name: str, uid: str = "u", **status: object) -> Resource:
@@ -53,6 +85,8 @@ class ApiServer:
     def application(self) -> web.Application:
         """All that the operator asks for."""
         found = web.Application(middlewares=[self._answer_instead])
+        for path, answer in DISCOVERY.items():
+            found.router.add_get(path, _answering(answer))
         found.router.add_get(WITHIN, self._list)
         found.router.add_get(WITHIN + "/{name}", self._get)
         found.router.add_patch(WITHIN + "/{name}/status", self._patch)
@@ -61,7 +95,7 @@ class ApiServer:
 
     @web.middleware
     async def _answer_instead(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        asked = (request.method, request.match_info["namespace"])
+        asked = (request.method, request.match_info.get("namespace", ""))
         self.asked.append(asked)
         if asked in self.refused:
             status, body = self.refused[asked]
@@ -69,9 +103,24 @@ class ApiServer:
         answer: web.StreamResponse = await handler(request)
         return answer
 
-    async def _list(self, request: web.Request) -> web.Response:
+    async def _list(self, request: web.Request) -> web.StreamResponse:
         namespace = request.match_info["namespace"]
-        return web.json_response({"metadata": {}, "items": [body for key, body in self.resources.items() if key[0] == namespace]})
+        if "watch" in request.query:
+            return await self._watch(request, namespace)
+        found = [body for key, body in self.resources.items() if key[0] == namespace]
+        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": found})
+
+    async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        self.watching[namespace] = answer
+        await asyncio.Event().wait()
+        return answer
+
+    async def tell(self, resource: Resource) -> None:
+        """Tell those who watch that it was made."""
+        event = {"type": "ADDED", "object": self.resources[resource.key]}
+        await self.watching[resource.namespace].write(json.dumps(event).encode() + b"\n")
 
     async def _get(self, request: web.Request) -> web.Response:
         body = self.resources.get((request.match_info["namespace"], request.match_info["name"]))
@@ -101,11 +150,23 @@ async def server() -> ApiServer:
 
 
 @pytest.fixture
-async def api(server: ApiServer) -> AsyncIterator[Api]:
+async def api(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
     async with TestServer(server.application()) as running:
-        api = Api(kopf.ConnectionInfo(server=str(running.make_url("/"))))
+        url = str(running.make_url("/"))
+        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(url)), "utf-8")
+        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
+        api = Api(kopf.ConnectionInfo(server=url))
         yield api
         await api.close()
+
+
+def kubeconfig(url: str) -> Json:
+    return {
+        "current-context": "test",
+        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        "clusters": [{"name": "test", "cluster": {"server": url}}],
+        "users": [{"name": "test", "user": {"token": "test"}}],
+    }
 
 
 @pytest.fixture
@@ -127,6 +188,14 @@ def syncer(queue: Queue, api: Api) -> Syncer:
 
 async def names(store: ScheduleStore) -> set[str]:
     return {entry.name for entry in (await store.list())[0]}
+
+
+async def until(what: str, holds: Callable[[], bool], seconds: float = 10) -> None:
+    """Wait for it."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.02)
 
 
 async def left_for_later(server: ApiServer, syncer: Syncer, *namespaces: str) -> None:
@@ -161,3 +230,173 @@ async def test_the_removal_of_an_older_one_leaves_its_successor_to_be_read(serve
     await syncer.remove("ns", "job", "an older one of this name")
     await syncer.flush()
     assert await names(store) == {"ns.job"}
+
+
+# ---------------------------------------------------------------------- namespaces
+
+
+@contextlib.asynccontextmanager
+async def watching(api: Api, syncer: Syncer, scopes: Scopes) -> AsyncIterator[None]:
+    """While the watch runs."""
+    definition, stop = Definition(api), asyncio.Event()
+    await definition.step()
+    task = asyncio.create_task(watch(syncer, Metrics(), scopes, definition, stop))
+    try:
+        yield
+        assert not task.done()
+    finally:
+        stop.set()
+        await task
+
+
+async def test_a_refused_namespace_is_left_out_of_the_watch_until_it_is_granted(server: ApiServer, api: Api, syncer: Syncer) -> None:
+    server.refuse("GET", "late")
+    scopes = Scopes(api, ["late", "stays"])
+    await scopes.look()
+    server.asked.clear()
+    async with watching(api, syncer, scopes):
+        await until("the other is watched", lambda: "stays" in server.watching)
+        assert ("GET", "late") not in server.asked
+        del server.refused["GET", "late"]
+        await scopes.look()
+        await until("both are watched", lambda: server.watching.keys() == {"late", "stays"})
+        await server.tell(server.add("late", "job"))
+        await until("what is made there is noticed", lambda: bool(server.resources["late", "job"]["status"]))
+
+
+async def test_a_watch_that_ended_looks_for_what_is_refused(server: ApiServer, api: Api, syncer: Syncer) -> None:
+    scopes = Scopes(api, ["ends", "stays"])
+    async with watching(api, syncer, scopes):
+        await until("both are watched", lambda: server.watching.keys() == {"ends", "stays"})
+        server.refuse("GET", "ends")
+        await server.watching["ends"].write(b'{"type":"ERROR","object":{"code":403,"message":"no"}}\n')
+        await until("it is found out", lambda: scopes.open == ["stays"], seconds=30)
+        server.watching.clear()
+        await until("the other is watched anew", lambda: "stays" in server.watching, seconds=30)
+
+
+async def test_nothing_is_watched_while_all_are_refused(server: ApiServer, api: Api, syncer: Syncer) -> None:
+    server.refuse("GET", "only")
+    scopes = Scopes(api, ["only"])
+    await scopes.look()
+    async with watching(api, syncer, scopes):
+        del server.refused["GET", "only"]
+        assert server.watching == {}
+        await scopes.look()
+        await until("it is watched", lambda: "only" in server.watching)
+
+
+def resync_of(api: Api, store: ScheduleStore, syncer: Syncer, scopes: Scopes) -> Resync:
+    return Resync(api, store, syncer, Metrics(), "c", scopes, 60.0, "me")
+
+
+async def test_a_comparison_notes_what_is_refused(server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer) -> None:
+    scopes = Scopes(api, ["a", "b"])
+    looks = resync_of(api, store, syncer, scopes)
+    server.refuse("GET", "a")
+    with pytest.raises(Unavailable, match="namespace a is not compared"):
+        await looks.step()
+    assert scopes.open == ["b"]
+    assert scopes.changed.is_set()
+    del server.refused["GET", "a"]
+    await looks.step()
+    assert scopes.open == ["a", "b"]
+
+
+async def test_that_there_are_no_scheduledjobs_is_no_refusal(server: ApiServer, api: Api) -> None:
+    server.refuse("GET", "a", 404)
+    scopes = Scopes(api, ["a"])
+    await scopes.look()
+    assert scopes.refused == frozenset()
+
+
+async def test_it_is_ready_when_any_namespace_can_be_listed(server: ApiServer, api: Api) -> None:
+    scopes = Scopes(api, ["a", "b"])
+    server.refuse("GET", "a")
+    await scopes.check()
+    server.refuse("GET", "b")
+    with pytest.raises(Refusal):
+        await scopes.check()
+
+
+async def test_kopfs_end_ends_no_task_but_its_own(server: ApiServer, api: Api, syncer: Syncer) -> None:
+    scopes = Scopes(api, ["a", "b"])
+    async with watching(api, syncer, scopes):
+        await until("both are watched", lambda: server.watching.keys() == {"a", "b"})
+        younger = asyncio.create_task(asyncio.sleep(60))
+        server.refuse("GET", "b")
+        server.watching.clear()
+        await scopes.look()
+        began = time.monotonic()
+        await until("the other is watched anew", lambda: "a" in server.watching)
+        assert time.monotonic() - began < 4, "it waits for five seconds for tasks that it would cancel then"
+        assert not younger.cancelled()
+        younger.cancel()
+
+
+# ---------------------------------------------------------------------- resources that come back
+
+
+async def test_a_resource_that_an_older_copy_brings_back_is_synced(
+    server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer
+) -> None:
+    await syncer.sync(server.add("ns", "job"))
+    await syncer.remove("ns", "job", "u")
+    looks = resync_of(api, store, syncer, Scopes(api, ["ns"]))
+    assert await looks.step() < 60, "the second look is soon"
+    assert await names(store) == set(), "one list may be older than the deletion"
+    await looks.step()
+    assert await names(store) == {"ns.job"}
+
+
+async def test_one_that_was_listed_once_in_between_stays_deleted(server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer) -> None:
+    await syncer.sync(server.add("ns", "job"))
+    await syncer.remove("ns", "job", "u")
+    looks = resync_of(api, store, syncer, Scopes(api, ["ns"]))
+    await looks.step()
+    stale = server.resources.pop(("ns", "job"))
+    await looks.step()
+    server.resources["ns", "job"] = stale
+    await looks.step()
+    assert await names(store) == set()
+
+
+# ---------------------------------------------------------------------- statuses and events
+
+
+INVALID: Json = {"details": {"causes": [{"field": "status.activeCount", "message": "must be of type integer"}]}}
+
+
+async def test_an_invalid_status_is_told_once(server: ApiServer, syncer: Syncer) -> None:
+    server.refuse("PATCH", "ns", 422, **INVALID)
+    resource = server.add("ns", "job")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await syncer.sync(resource)
+            await syncer.flush()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["status_refused"]
+    assert server.asked.count(("GET", "ns")) == 0, "it is not read again at once, as one that is not as it was thought to be"
+
+
+async def test_a_patch_that_hit_another_resource_is_no_refusal(server: ApiServer, syncer: Syncer, store: ScheduleStore) -> None:
+    old = server.add("ns", "job", uid="old")
+    server.add("ns", "job", uid="new")
+    with capture_logs() as logs:
+        await syncer.sync(old)
+        await syncer.flush()
+    assert [line for line in logs if line["log_level"] == "error"] == []
+    assert server.resources["ns", "job"]["status"]["observedGeneration"] == 1
+
+
+async def test_a_refused_event_is_told_once(server: ApiServer, syncer: Syncer, store: ScheduleStore, queue: Queue) -> None:
+    resource = server.add("ns", "job")
+    await syncer.sync(resource)
+    now = await store.now()
+    await queue.client.lpush(f"{PREFIX}:events:ns.job", msgspec.json.encode(Event("MissSchedule", "missed", now)))
+    server.refuse("POST", "ns", 403, message="exceeded quota: events")
+    mirror = Mirror(store, syncer, "c")
+    with capture_logs() as logs:
+        for _ in range(3):
+            await mirror.step()
+    assert [(line["event"], line["reason"]) for line in logs if line["log_level"] == "error"] == [("event_refused", "MissSchedule")]
+    assert server.asked.count(("POST", "ns")) == 1

@@ -15,6 +15,7 @@ from dtq_operator.accept import Acceptor
 from dtq_operator.metrics import Metrics
 from dtq_operator.resource import Resource
 from dtq_operator.resync import Resync
+from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
 
 SPEC = parse_spec({"schedule": "0 3 * * *", "jobTemplate": {"type": "email"}})
@@ -63,7 +64,7 @@ def resync(queue: Queue, store: ScheduleStore, scopes: list[str | None], operato
     api: Any = Resources(*present)
     metrics = Metrics()
     syncer = Syncer(queue, api, Acceptor({}), metrics, "default")
-    return Resync(api, store, syncer, metrics, "default", scopes, 60.0, operator)
+    return Resync(api, store, syncer, metrics, "default", Scopes(api, scopes), 60.0, operator)
 
 
 async def names(store: ScheduleStore) -> set[str]:

@@ -32,11 +32,12 @@ class ApiUnavailable(Unavailable):
 
 
 class Refusal(DtqError):
-    """The API server said no; ``status`` is the HTTP status."""
+    """The API server said no; ``status`` is the HTTP status, ``differs`` whether a JSON patch did not fit what is there."""
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, *, differs: bool = False) -> None:
         super().__init__(message)
         self.status = status
+        self.differs = differs
 
 
 def login() -> kopf.ConnectionInfo:
@@ -147,7 +148,7 @@ class Api:
     async def patch_status(self, resource: Resource, operations: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
         """Apply a JSON patch to the status; the resource as it is then, None if it is not as the patch expects, or gone."""
         path = f"{_path(resource.namespace)}/{resource.name}/status"
-        return await self._or_none("PATCH", path, body=operations, kind="application/json-patch+json", gone=(404, 409, 422))
+        return await self._or_none("PATCH", path, body=operations, kind="application/json-patch+json", gone=(404, 409))
 
     async def create_event(self, event: Mapping[str, Any]) -> bool:
         """Post an event; False if it is there already, or its namespace is ending."""
@@ -174,7 +175,7 @@ class Api:
         try:
             return await self._request(method, path, **options)
         except Refusal as error:
-            if error.status in gone:
+            if error.status in gone or error.differs:
                 return None
             raise
 
@@ -219,4 +220,10 @@ def _checked(status: int, content: bytes) -> dict[str, Any]:
     text = f"the API server answers {status}: {message or content[:200].decode('utf-8', 'replace')}"
     if status in _AWAY or status < 300:
         raise ApiUnavailable(text)
-    raise Refusal(status, text)
+    raise Refusal(status, text, differs=status == 422 and not _causes(answer))
+
+
+def _causes(answer: object) -> object:
+    """What is wrong with each field of an object. Of a patch that does not fit, which is 422 as well, there is none."""
+    details = answer.get("details") if isinstance(answer, dict) else None
+    return details.get("causes") if isinstance(details, dict) else None

@@ -12,7 +12,7 @@ from dtq.roles import each
 from dtq.schedule.entry import Entry, Event
 from dtq.schedule.store import ScheduleStore
 from dtq_operator import status
-from dtq_operator.kube import Api, Refusal
+from dtq_operator.kube import Refusal
 from dtq_operator.resource import Resource
 from dtq_operator.resync import resource_key
 from dtq_operator.sync import Syncer
@@ -49,8 +49,7 @@ class Pace:
 class Mirror:
     """Looks at all entries, over and over, and writes only what has changed."""
 
-    def __init__(self, api: Api, store: ScheduleStore, syncer: Syncer, cluster: str) -> None:
-        self._api = api
+    def __init__(self, store: ScheduleStore, syncer: Syncer, cluster: str) -> None:
         self._store = store
         self._syncer = syncer
         self._cluster = cluster
@@ -90,16 +89,16 @@ class Mirror:
             if change:
                 await self._pace.turn()
                 await self._syncer.write_status(resource, change)
-            if untold:
-                await self._tell(entry, resource)
         except Refusal as error:
-            log.error("status_refused", namespace=resource.namespace, name=resource.name, error=str(error))
+            self._syncer.status_refused(resource, error)
+        if untold:
+            await self._tell(entry, resource)
 
     async def _tell(self, entry: Entry, resource: Resource) -> None:
         history = await self._store.history(entry.name)
         for event in to_tell(history.events, self._told.get(entry.uid, 0), await self._store.now()):
             await self._pace.turn()
-            if await self._api.create_event(event_object(resource, event)):
+            if await self._syncer.tell(resource, event_object(resource, event)):
                 log.info("event_told", namespace=resource.namespace, name=resource.name, reason=event.reason)
             self._told[entry.uid] = event.time
         if history.events:

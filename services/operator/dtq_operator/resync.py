@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import structlog
 
@@ -15,6 +15,7 @@ from dtq_operator.kube import Api, ApiUnavailable, Refusal
 from dtq_operator.metrics import Metrics
 from dtq_operator.plan import Odd, is_ahead, is_current, removals
 from dtq_operator.resource import Key, Resource, parse_resource
+from dtq_operator.scopes import Scope, Scopes
 from dtq_operator.sync import Syncer
 
 __all__ = ["Resync", "entries_of", "resource_key"]
@@ -52,7 +53,7 @@ def resource_key(entry: Entry, cluster: str) -> Key | None:
 
 
 class Resync:
-    """``scopes`` are the namespaces served; None among them is all of the cluster."""
+    """Compares and repairs, and notes in ``scopes`` which of them are refused."""
 
     def __init__(
         self,
@@ -61,7 +62,7 @@ class Resync:
         syncer: Syncer,
         metrics: Metrics,
         cluster: str,
-        scopes: Iterable[str | None],
+        scopes: Scopes,
         every: float,
         operator: str = "",
     ) -> None:
@@ -73,7 +74,10 @@ class Resync:
         self._metrics = metrics
         self._cluster = cluster
         self._every = every
-        self._missing: dict[str | None, Odd] = {scope: frozenset() for scope in scopes}
+        self._scopes = scopes
+        self._missing: dict[Scope, Odd] = {scope: frozenset() for scope in scopes.all}
+        self._back: dict[Scope, frozenset[str]] = dict.fromkeys(scopes.all, frozenset())
+        """Uids of resources that were deleted and stood in the last list all the same."""
         self._ahead: Odd = frozenset()
         self._unserved: Odd = frozenset()
         self.looked = asyncio.Event()
@@ -104,7 +108,9 @@ class Resync:
         for scope in self._missing:
             try:
                 found += await self._compare(scope, entries, ahead)
+                self._scopes.listed(scope)
             except Refusal as error:
+                self._scopes.not_listed(scope, error)
                 where = "the cluster" if scope is None else f"namespace {scope}"
                 problems.append(f"{where} is not compared, its schedules stay; if it is gone, take it from NAMESPACES: {error}")
         self._ahead = frozenset(ahead)
@@ -113,7 +119,8 @@ class Resync:
         if problems:
             raise ApiUnavailable("; ".join(problems))
         self._metrics.resynced(found)
-        return min(AGAIN, self._every) if ahead or self._unserved or any(self._missing.values()) else self._every
+        odd = ahead or self._unserved or any(self._missing.values()) or any(self._back.values())
+        return min(AGAIN, self._every) if odd else self._every
 
     async def _end_unserved(self, entries: Mapping[str, Entry]) -> None:
         """Remove what is left of namespaces that this operator served last and serves no more: their jobs would go on for ever.
@@ -135,13 +142,16 @@ class Resync:
         self._unserved = plan.missing
         await self._remove(plan.remove)
 
-    async def _compare(self, scope: str | None, entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> int:
+    async def _compare(self, scope: Scope, entries: Mapping[str, Entry], ahead: set[tuple[str, str]]) -> int:
         known = set(self._syncer.seen)
         present: dict[str, Key] = {}
+        back: set[str] = set()
         async for page in self._api.pages(scope):
             resources = [resource for resource in map(parse_resource, page) if not resource.deleting]
             present.update((resource.entry, resource.key) for resource in resources)
+            back.update(self._brought_back(resources, self._back[scope]))
             await self._repair(resources, entries, ahead)
+        self._back[scope] = frozenset(back)
         ours = [entry for entry in entries.values() if scope is None or entry.owner == self._syncer.owner(scope)]
         plan = removals(ours, present, self._missing[scope])
         self._missing[scope] = plan.missing
@@ -150,6 +160,15 @@ class Resync:
             if scope in (None, namespace):
                 self._syncer.dropped((namespace, name))
         return len(present)
+
+    def _brought_back(self, resources: list[Resource], before: frozenset[str]) -> list[str]:
+        """Those that were deleted, and by the second list in a row are not: one list may be older than the deletion."""
+        found = [resource for resource in resources if self._syncer.ended(resource.uid)]
+        for resource in found:
+            if resource.uid in before:
+                log.warning("scheduledjob_back", namespace=resource.namespace, name=resource.name)
+                self._syncer.came_back(resource)
+        return [resource.uid for resource in found]
 
     async def _remove(self, orphans: list[Entry]) -> None:
         if orphans:

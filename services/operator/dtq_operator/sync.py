@@ -55,6 +55,7 @@ class Syncer:
         self._gone: dict[Key, str] = {}
         self._ended: dict[str, None] = {}
         self._synced: dict[Key, tuple[str, int]] = {}
+        self._refusals: dict[Key, str] = {}
         self.seen: dict[Key, Resource] = {}
 
     def owner(self, namespace: str) -> str:
@@ -76,10 +77,21 @@ class Syncer:
         if len(self._ended) > MOST_ENDED:
             del self._ended[next(iter(self._ended))]
 
+    def ended(self, uid: str) -> bool:
+        """Whether a resource of this uid was deleted, as far as is known: nothing is done for it any more."""
+        return uid in self._ended
+
+    def came_back(self, resource: Resource) -> None:
+        """It is there after all: the API server was set back to an older copy."""
+        self._ended.pop(resource.uid, None)
+        if self._gone.get(resource.key) == resource.uid:
+            del self._gone[resource.key]
+
     def dropped(self, key: Key) -> None:
         """Forget a resource that is gone."""
         self.seen.pop(key, None)
         self._synced.pop(key, None)
+        self._refusals.pop(key, None)
 
     async def sync(self, resource: Resource) -> None:
         """Make it so. Never raises but for faults of our own; what must be done again is noted for :meth:`flush`."""
@@ -110,10 +122,30 @@ class Syncer:
             Refusal: it does not let us.
         """
         body = await self._api.patch_status(resource, status.operations(resource, change))
+        self._refusals.pop(resource.key, None)
         if body is None:
             self._again[resource.key] = resource.uid
         else:
             self.noticed(parse_resource(body))
+
+    def status_refused(self, resource: Resource, error: Refusal) -> None:
+        """Say that the API server takes no status: once, however often it is tried."""
+        text = str(error)
+        if self._refusals.get(resource.key) != text:
+            self._refusals[resource.key] = text
+            log.error("status_refused", namespace=resource.namespace, name=resource.name, error=text)
+
+    async def tell(self, resource: Resource, event: Mapping[str, Any]) -> bool:
+        """Post an event; False if it is there already, or refused for good: by a quota, say. It is not worth another attempt.
+
+        Raises:
+            Unavailable: the API server is away.
+        """
+        try:
+            return await self._api.create_event(event)
+        except Refusal as error:
+            log.error("event_refused", namespace=resource.namespace, name=resource.name, reason=event["reason"], error=str(error))
+            return False
 
     async def sync_named(self, namespace: str, name: str, uid: str, generation: int) -> None:
         """The same for a resource of which only this is known; does nothing if that generation was synced already."""
@@ -255,12 +287,12 @@ class Syncer:
                 await self.write_status(resource, change)
             if change and isinstance(verdict, Refused):
                 event = Event(verdict.reason, verdict.message, _now())
-                await self._api.create_event(event_object(resource, event, once=f"generation {resource.generation}"))
+                await self.tell(resource, event_object(resource, event, once=f"generation {resource.generation}"))
         except Unavailable as error:
             log.warning("status_not_written", namespace=resource.namespace, name=resource.name, error=str(error))
             self._again[resource.key] = resource.uid
         except Refusal as error:  # the next resync tries again
-            log.error("status_refused", namespace=resource.namespace, name=resource.name, error=str(error))
+            self.status_refused(resource, error)
 
 
 def _now() -> int:
