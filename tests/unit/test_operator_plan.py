@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from dtq.schedule.entry import Entry
 from dtq.schedule.spec import parse_spec
 from dtq_operator.accept import Accepted, Refused
 from dtq_operator.config import load_operator_settings
-from dtq_operator.crd import FIELDS, missing_fields, problem
+from dtq_operator.crd import APPLY, FIELDS, missing_fields, problem
 from dtq_operator.main import served_namespaces
 from dtq_operator.nesting import CUT, decode, depth
 from dtq_operator.plan import is_ahead, is_current, removals
@@ -64,9 +65,21 @@ def test_current_is_what_redis_and_status_both_have() -> None:
     assert not is_current(resource(generation=2, Accepted="True", Synced="True"), Accepted(SPEC), entry())
 
 
+def refused(status: str = "False", reason: str = "UnknownType", message: str = "known: email") -> Resource:
+    found = {"type": "Accepted", "status": status, "reason": reason, "message": message}
+    return replace(resource(), status={"observedGeneration": 1, "conditions": [found]})
+
+
 def test_refused_is_current_when_the_status_says_so() -> None:
-    assert is_current(resource(Accepted="False"), Refused("UnknownType", ""), None)
-    assert not is_current(resource(Accepted="True"), Refused("UnknownType", ""), None)
+    verdict = Refused("UnknownType", "known: email")
+    assert is_current(refused(), verdict, None)
+    assert not is_current(refused(status="True"), verdict, None)
+    assert not is_current(resource(), verdict, None)
+
+
+def test_a_refusal_is_told_anew_when_its_reason_or_message_is_another_now() -> None:
+    assert not is_current(refused(), Refused("UnknownType", "known: email, greet"), None)
+    assert not is_current(refused(), Refused("InvalidPayload", "known: email"), None)
 
 
 def test_an_older_copy_of_the_api_servers_data_is_recognised() -> None:
@@ -111,7 +124,11 @@ def test_an_older_definition_is_named_with_what_to_do() -> None:
     del older["properties"]["status"]
     said = problem(served(older)) or ""
     assert "older than this operator, it lacks spec.jobTemplate.maxRetries, status.observedGeneration, " in said
-    assert said.endswith("apply the chart's: kubectl apply --server-side -f crds/scheduledjobs.yaml")
+    assert said.endswith(f"apply the chart's: {APPLY}")
+
+
+def test_what_to_do_is_what_the_chart_says_in_the_same_case() -> None:
+    assert APPLY in (DEFINITION.parents[1] / "templates" / "_validate.tpl").read_text("utf-8")
 
 
 def test_no_definition_is_named_too() -> None:

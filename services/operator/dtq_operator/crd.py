@@ -38,7 +38,7 @@ FIELDS = (
     "status.conditions",
 )
 
-APPLY = "kubectl apply --server-side -f crds/scheduledjobs.yaml"
+APPLY = "helm show crds CHART | kubectl apply --server-side --force-conflicts -f -"
 
 
 def problem(document: Mapping[str, Any] | None) -> str | None:

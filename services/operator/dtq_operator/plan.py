@@ -37,11 +37,14 @@ def is_current(resource: Resource, verdict: Verdict, entry: Entry | None) -> boo
     """Whether nothing need be done: Redis and the status have the spec as it is."""
     if resource.status.get("observedGeneration") != resource.generation:
         return False
-    judged = _statuses(resource.status)
+    judged = _conditions(resource.status)
+    accepted = judged.get("Accepted", {})
     if isinstance(verdict, Accepted):
         written = entry is not None and (entry.uid, entry.generation, entry.spec) == (resource.uid, resource.generation, verdict.spec)
-        return written and judged.get("Accepted") == "True" and judged.get("Synced") == "True"
-    return judged.get("Accepted") == "False"
+        return written and accepted.get("status") == "True" and judged.get("Synced", {}).get("status") == "True"
+    # What it says may be out of date: it names the job types that there are, say.
+    said = (accepted.get("status"), accepted.get("reason"), accepted.get("message"))
+    return said == ("False", verdict.reason, verdict.message)
 
 
 def is_ahead(resource: Resource, entry: Entry | None) -> bool:
@@ -49,6 +52,6 @@ def is_ahead(resource: Resource, entry: Entry | None) -> bool:
     return entry is not None and entry.uid == resource.uid and entry.generation > resource.generation
 
 
-def _statuses(status: Mapping[str, object]) -> dict[str, str]:
+def _conditions(status: Mapping[str, object]) -> dict[str, Mapping[str, object]]:
     found = status.get("conditions")
-    return {str(item.get("type")): str(item.get("status")) for item in found} if isinstance(found, list) else {}
+    return {str(item.get("type")): item for item in found} if isinstance(found, list) else {}
