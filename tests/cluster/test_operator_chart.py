@@ -19,8 +19,8 @@ from operator_support import job
 OPERATOR = "deployment/dtq-operator"
 ACCOUNTS = ("submitter", "scheduler", "worker", "valkey", "postgresql")
 WANTED = {
-    ("scheduledjobs.dtq.dev", "[]", "[]", "get", "list", "patch", "watch"),
-    ("scheduledjobs.dtq.dev/status", "[]", "[]", "get", "patch"),
+    ("scheduledjobs.dtq.dev", "[]", "[]", "get", "list", "watch"),
+    ("scheduledjobs.dtq.dev/status", "[]", "[]", "patch"),
     ("events", "[]", "[]", "create"),
 }
 ANSWER: Json = {"type": "data_processing", "payload": {"sql": "SELECT 6 * 7 AS answer", "inputs": {}}}

@@ -300,7 +300,7 @@ def limited_account(served: Kubectl, folder: Path) -> str:
     """A kubeconfig of an account that may do in one namespace what an operator needs, and nothing elsewhere."""
     rules = [
         {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs"], "verbs": ["get", "list", "watch"]},
-        {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs/status"], "verbs": ["get", "patch"]},
+        {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs/status"], "verbs": ["patch"]},
         {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
     ]
     api, kind = "rbac.authorization.k8s.io", "rbac.authorization.k8s.io/v1"

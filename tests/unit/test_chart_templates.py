@@ -387,8 +387,8 @@ def test_pools_grow_at_once_and_shrink_slowly(mode: str) -> None:
 
 
 RULES = [
-    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs"], "verbs": ["get", "list", "watch", "patch"]},
-    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs/status"], "verbs": ["get", "patch"]},
+    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs"], "verbs": ["get", "list", "watch"]},
+    {"apiGroups": ["dtq.dev"], "resources": ["scheduledjobs/status"], "verbs": ["patch"]},
     {"apiGroups": [""], "resources": ["events"], "verbs": ["create"]},
 ]
 
