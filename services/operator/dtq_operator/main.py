@@ -20,6 +20,7 @@ from dtq_operator.accept import Acceptor
 from dtq_operator.config import OperatorSettings, load_operator_settings
 from dtq_operator.definition import Definition
 from dtq_operator.kube import Api, login
+from dtq_operator.lookups import take_failed_lookups
 from dtq_operator.metrics import Metrics
 from dtq_operator.mirror import Mirror
 from dtq_operator.resync import Resync
@@ -83,6 +84,7 @@ async def _listen(probe: ProbeServer, addr: str) -> None:
 
 async def _until_signalled(settings: OperatorSettings, types: Registry, namespaces: list[str] | None) -> None:
     stop = asyncio.Event()
+    take_failed_lookups(asyncio.get_running_loop())
     on_signals(stop)
     await serve(settings, types, namespaces, stop)
 
