@@ -234,6 +234,8 @@ def test_pods_that_share_a_volume_of_one_node_are_placed_together(persistence: J
         assert term == TOGETHER
         assert term["labelSelector"]["matchLabels"].items() <= template["metadata"]["labels"].items()  # or the first could not start
         assert "topologySpreadConstraints" not in template["spec"]
+    budgets = {document["metadata"]["name"] for document in documents if document["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"r-dtq-scheduler"}  # of pods that must move together none may be held back
     template = find(documents, "Deployment", "scheduler")["spec"]["template"]
     assert "affinity" not in template["spec"]
     assert "topologySpreadConstraints" in template["spec"]
@@ -243,6 +245,8 @@ def test_pods_that_share_a_volume_of_one_node_are_placed_together(persistence: J
 @pytest.mark.parametrize("blobs", [{"url": "s3://b"}, {"persistence": {"accessModes": ["ReadWriteOnce", "ReadWriteMany"]}}])
 def test_pods_whose_blobs_are_everywhere_are_spread(blobs: Json) -> None:
     documents = render({"blobs": blobs})
+    budgets = {document["metadata"]["name"] for document in documents if document["kind"] == "PodDisruptionBudget"}
+    assert budgets == {"r-dtq-submitter", "r-dtq-scheduler", "r-dtq-worker-default"}
     for name in ("submitter", "worker-default"):
         spec = find(documents, "Deployment", name)["spec"]["template"]["spec"]
         assert "affinity" not in spec

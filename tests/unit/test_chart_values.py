@@ -78,6 +78,7 @@ NEEDS: dict[str, Json] = {
     "smtp.tls": {"smtp": {"addr": "x:25"}},
     "operator.serviceAccount.create": {"operator": {"serviceAccount": {"name": "x"}}},
     "*.topologySpread.*": {"blobs": {"url": "s3://x"}},
+    "*.pdb.*": {"blobs": {"url": "s3://x"}},
     "workerDefaults.autoscaling.mode": _NAMED,
     "workerDefaults.autoscaling.hpa.*": _HPA,
     "workerDefaults.autoscaling.prometheus.query": merged(
