@@ -62,6 +62,8 @@ def test_probes_wait_longer_than_a_check_takes() -> None:
         assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
         assert container["livenessProbe"]["httpGet"]["path"] == "/livez"
         assert container["readinessProbe"]["timeoutSeconds"] > CHECK_SECONDS
+        patience = container["readinessProbe"]["periodSeconds"] * container["readinessProbe"]["failureThreshold"]
+        assert patience == (300 if name == "submitter" else 10)  # it is the submitter that says 503 while Redis is away
 
 
 def test_a_server_has_time_to_start_after_it_waited_for_the_one_before() -> None:

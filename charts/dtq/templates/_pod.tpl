@@ -110,7 +110,11 @@ securityContext:
   {{- include "dtq.containerSecurity" . | nindent 2 }}
 {{- end -}}
 
-{{/* Probes of a DTQ container; a check of /readyz may take 2 s. Takes the port's name. */}}
+{{/*
+Probes of a DTQ container; a check of /readyz may take 2 s. Takes the port's name.
+A submitter once ready stays so for five minutes without Redis: it answers 503 and when to try again, where an ingress controller without
+a pod that is ready would answer 404 or nothing.
+*/}}
 {{- define "dtq.probes" -}}
 startupProbe:
   httpGet: {path: /livez, port: {{ . }}}
@@ -126,7 +130,7 @@ readinessProbe:
   httpGet: {path: /readyz, port: {{ . }}}
   periodSeconds: 5
   timeoutSeconds: 3
-  failureThreshold: 2
+  failureThreshold: {{ ternary 60 2 (eq . "http") }}
 {{- end -}}
 
 {{/*
