@@ -151,7 +151,9 @@ async def server() -> ApiServer:
 
 @pytest.fixture
 async def api(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    async with TestServer(server.application()) as running:
+    running = TestServer(server.application())
+    await running.start_server(shutdown_timeout=0.1)  # else it waits a minute for those who watch when a test fails
+    async with running:
         url = str(running.make_url("/"))
         (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(url)), "utf-8")
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
