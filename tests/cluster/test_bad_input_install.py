@@ -29,6 +29,7 @@ def release(cluster: Cluster, namespace: Kubectl) -> Iterator[Release]:
     release = Release(cluster, namespace, name="bad")
     yield release
     release.helm("uninstall", release.name, "--wait", "--ignore-not-found")
+    namespace("delete", "pods", "--all", "--force", "--grace-period=0")  # those that end would hold the claims
     namespace("delete", "persistentvolumeclaims", "--all")
 
 

@@ -74,10 +74,10 @@ class Replicas:
         found: list[Sample] = wait_for(f"the Deployment of {pool} is seen", lambda: self.samples.get(pool))
         return found[-1]
 
-    def most(self, pool: str) -> int:
-        """The most pods that it was ever to have."""
+    def most(self, pool: str, since: float = 0.0) -> int:
+        """The most pods that it was ever to have, ``since`` a moment (monotonic)."""
         self.now(pool)
-        return max(sample.wanted for sample in self.samples[pool])
+        return max((sample.wanted for sample in self.samples[pool] if sample.time >= since), default=self.samples[pool][-1].wanted)
 
     def least_since(self, pool: str, ready: int) -> int:
         """The fewest pods that it was to have after it had had so many."""

@@ -90,10 +90,10 @@ def play(site: Site, floor: int) -> Seen:
     with Replicas.watched(site) as watch:
         for pool in ("alpha", "beta"):
             watch.until(pool, floor, floor)
-        began = time.monotonic()
+        began = time.monotonic()  # before, a pool may have been given a pod while no submitter could tell its demand
         fed = _feed(site, lambda: watch.now("alpha").ready == MOST)
         full = _fill(site)
-        beta_most_before = watch.most("beta")
+        beta_most_before = watch.most("beta", since=began)
 
         pods = set(full.lasting.values())
         with Logs.followed(site.kubectl, pods) as logs:
@@ -141,8 +141,12 @@ def _feed(site: Site, enough: Callable[[], bool]) -> list[str]:
 def _fill(site: Site) -> Full:
     """Fill all slots, and let one job of each pod be replaced by one that lasts."""
     held = [site.nap("alpha", HELD) for _ in range(MOST * SLOTS)]
-    where = wait_for("all slots of alpha are filled", lambda: site.pods_of(held), kubectl=site.kubectl)
-    assert sorted(Counter(where.values()).values()) == [SLOTS] * MOST, where
+
+    def filled() -> dict[str, str] | None:  # for a moment a pod may have been handed one more, which it gives back
+        where = site.pods_of(held)
+        return where if where and sorted(Counter(where.values()).values()) == [SLOTS] * MOST else None
+
+    where = wait_for("all slots of alpha are filled", filled, kubectl=site.kubectl)
     lasting = [site.nap("alpha", LASTING) for _ in range(MOST)]
     one_each = list({pod: job for job, pod in where.items()}.values())
     site.cancel(*one_each)
