@@ -192,7 +192,7 @@ async def names(store: ScheduleStore) -> set[str]:
     return {entry.name for entry in (await store.list())[0]}
 
 
-async def until(what: str, holds: Callable[[], bool], seconds: float = 10) -> None:
+async def until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
     """Wait for it."""
     deadline = time.monotonic() + seconds
     while not holds():
@@ -269,11 +269,12 @@ async def test_a_refused_namespace_is_left_out_of_the_watch_until_it_is_granted(
 async def test_a_watch_that_ended_looks_for_what_is_refused(server: ApiServer, api: Api, syncer: Syncer) -> None:
     scopes = Scopes(api, ["ends", "stays"])
     async with watching(api, syncer, scopes):
-        await until("both are watched", lambda: server.watching.keys() == {"ends", "stays"})
+        await until("both are watched", lambda: server.watching.keys() == {"ends", "stays"}, seconds=30)
         server.refuse("GET", "ends")
-        await server.watching["ends"].write(b'{"type":"ERROR","object":{"code":403,"message":"no"}}\n')
+        ends = server.watching["ends"]
+        server.watching.clear()  # before it ends: the next watch may come at once
+        await ends.write(b'{"type":"ERROR","object":{"code":403,"message":"no"}}\n')
         await until("it is found out", lambda: scopes.open == ["stays"], seconds=30)
-        server.watching.clear()
         await until("the other is watched anew", lambda: "stays" in server.watching, seconds=30)
 
 

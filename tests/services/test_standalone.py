@@ -122,7 +122,13 @@ def folder(database: Path) -> Iterator[Path]:
     (path / "data").mkdir()
     subprocess.run(["cp", "-a", database, path / "data" / "postgres"], check=True)
     yield path
-    shutil.rmtree(path)
+    wait_for(lambda: removed(path), f"{path} is removed")
+
+
+def removed(path: Path) -> bool:
+    """Whether a folder is gone; a program that was killed may write its last file while it is deleted."""
+    shutil.rmtree(path, ignore_errors=True)
+    return not path.exists()
 
 
 @pytest.fixture
