@@ -32,6 +32,7 @@ from dtq_operator.resource import Resource, parse_resource
 from dtq_operator.resync import Resync
 from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
+from dtq_operator.watch import _run as run_kopf
 from dtq_operator.watch import watch
 
 Json = dict[str, Any]
@@ -274,8 +275,23 @@ async def test_a_watch_that_ended_looks_for_what_is_refused(server: ApiServer, a
         ends = server.watching["ends"]
         server.watching.clear()  # before it ends: the next watch may come at once
         await ends.write(b'{"type":"ERROR","object":{"code":403,"message":"no"}}\n')
-        await until("it is found out", lambda: scopes.open == ["stays"], seconds=30)
-        await until("the other is watched anew", lambda: "stays" in server.watching, seconds=30)
+        await until("it is found out", lambda: scopes.open == ["stays"], seconds=45)
+        await until("the other is watched anew", lambda: "stays" in server.watching, seconds=45)
+
+
+async def test_a_kopf_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of its tasks has swallowed its cancellation: kopf waits for it for ever."""
+
+    async def never_ends(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        raise LookupError("the watch ended")
+
+    monkeypatch.setattr(kopf, "run_tasks", never_ends)
+    monkeypatch.setattr("dtq_operator.watch.ENDS", 0.1)
+    with pytest.raises(LookupError, match="the watch ended"):
+        await run_kopf([asyncio.create_task(fails())])
 
 
 async def test_nothing_is_watched_while_all_are_refused(server: ApiServer, api: Api, syncer: Syncer) -> None:

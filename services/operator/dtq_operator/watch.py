@@ -28,6 +28,10 @@ __all__ = ["first", "on_signals", "watch"]
 STEADY = 60.0
 """A watch that lasted so many seconds was a good one."""
 
+ENDS = 10.0
+"""Seconds that kopf gets to end, five of which it gives its own tasks. Else it would wait for ever for one that has swallowed
+its cancellation, which happens to a request that is cancelled just when its connection breaks."""
+
 KOPF = str(Path(kopf.__file__).parent)
 
 log = structlog.get_logger("dtq.operator")
@@ -124,9 +128,30 @@ async def _kopf(syncer: Syncer, metrics: Metrics, namespaces: list[str], halt: a
             namespaces=namespaces,
             stop_flag=halt,
         )
-        await kopf.run_tasks(tasks, ignored=OthersTasks())
+        await _run(tasks)
     finally:
         on_signals(stop)
+
+
+async def _run(tasks: Collection[asyncio.Task[None]]) -> None:
+    """Run kopf's tasks until one ends, and then give up what does not end in time."""
+    running = asyncio.create_task(kopf.run_tasks(tasks, ignored=OthersTasks()))
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({running}, timeout=ENDS)
+        if running.done():
+            await running
+            return
+        for task in tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()) is not None:
+                raise error
+    finally:
+        if not running.done():
+            running.cancel()
+            for task in asyncio.all_tasks() - {running}:
+                if task not in OthersTasks():
+                    task.cancel()  # once more
+            await asyncio.wait({running}, timeout=ENDS)
 
 
 def on_signals(stop: asyncio.Event) -> None:
