@@ -15,9 +15,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ __all__ = [
     "Program",
     "Stage",
     "condition",
+    "create_a_thousand",
     "define",
     "differing",
     "job",
@@ -69,6 +71,24 @@ def job(name: str, schedule: str = NEVER_TODAY, template: Json | None = None, **
         "metadata": {"name": name},
         "spec": {"schedule": schedule, "jobTemplate": template or EMAIL, **spec},
     }
+
+
+def create_a_thousand(kubectl: Kubectl, wait: Callable[..., object], seconds: float) -> tuple[float, float]:
+    """A thousand ScheduledJobs at once, labelled ``many=yes``; seconds to create them, and until all were Synced after that."""
+    many = [job(f"k{number}", f"{number % 60} {number % 24} 1 1 *") for number in range(1000)]
+    for resource in many:
+        resource["metadata"]["labels"] = {"many": "yes"}
+    started = time.monotonic()
+    kubectl("create", "--filename", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": many}), seconds=300)
+    created = time.monotonic()
+
+    def synced() -> bool:
+        path = '{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Synced")].status}{"\\n"}{end}'
+        lines = kubectl("get", "scheduledjobs", f"--output=jsonpath={path}").out.splitlines()
+        return sum(re.fullmatch(r"k\d+ True", line) is not None for line in lines) == 1000
+
+    wait("all are Synced", synced, seconds=seconds)
+    return created - started, time.monotonic() - created
 
 
 def condition(resource: Json, kind: str) -> tuple[str, str, str]:

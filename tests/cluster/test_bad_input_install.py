@@ -13,6 +13,7 @@ import pytest
 from clusterkit import Cluster, Json, Kubectl, Outcome, Release, run, wait_for
 from clusterkit.helm import merged
 from clusterkit.installed import SMALL, Installed
+from clusterkit.namespaces import stop_pods
 from clusterkit.settings import CHART
 
 ONE: Json = {"replicas": 1}
@@ -29,7 +30,7 @@ def release(cluster: Cluster, namespace: Kubectl) -> Iterator[Release]:
     release = Release(cluster, namespace, name="bad")
     yield release
     release.helm("uninstall", release.name, "--wait", "--ignore-not-found")
-    namespace("delete", "pods", "--all", "--force", "--grace-period=0")  # those that end would hold the claims
+    stop_pods(namespace)  # those that end would hold the claims
     namespace("delete", "persistentvolumeclaims", "--all")
 
 

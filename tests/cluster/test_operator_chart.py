@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -14,7 +12,7 @@ import pytest
 from clusterkit import Cluster, Json, Kubectl, run, wait_for
 from clusterkit.kubectl import is_ready
 from operator_chart_support import Stand, rights, standing, values
-from operator_support import job
+from operator_support import create_a_thousand, job
 
 OPERATOR = "deployment/dtq-operator"
 ACCOUNTS = ("submitter", "scheduler", "worker", "valkey", "postgresql")
@@ -214,22 +212,9 @@ def test_two_at_once_do_no_harm(stand: Stand) -> None:
 
 
 def test_a_thousand_at_once(stand: Stand, capsys: pytest.CaptureFixture[str]) -> None:
-    many = [job(f"k{number}", f"{number % 60} {number % 24} 1 1 *") for number in range(1000)]
-    for resource in many:
-        resource["metadata"]["labels"] = {"many": "yes"}
-    started = time.monotonic()
-    stand.kubectl("create", "--filename", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": many}), seconds=300)
-    applied = time.monotonic() - started
-
-    def synced() -> bool:
-        path = '{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Synced")].status}{"\\n"}{end}'
-        lines = stand.kubectl("get", "scheduledjobs", f"--output=jsonpath={path}").out.splitlines()
-        return sum(re.fullmatch(r"k\d+ True", line) is not None for line in lines) == 1000
-
-    stand.wait("all are Synced", synced, seconds=180)
-    took = time.monotonic() - started
+    created, synced = create_a_thousand(stand.kubectl, stand.wait, 180)
     with capsys.disabled():
-        print(f"\n1,000 ScheduledJobs, operator in a pod: created in {applied:.1f} s, all Synced {took - applied:.1f} s after it")
+        print(f"\n1,000 ScheduledJobs, operator in a pod: created in {created:.1f} s, all Synced {synced:.1f} s after it")
     stand.equal(seconds=120)
     collection = f"/apis/dtq.dev/v1/namespaces/{stand.kubectl.namespace}/scheduledjobs?labelSelector=many%3Dyes"
     stand.kubectl("delete", "--raw", collection)  # one request: all are gone at once

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import Iterator
 
 import pytest
 from clusterkit.kubectl import Kubectl
-from operator_support import EMAIL, Stage, condition, job, staged
+from operator_support import EMAIL, Stage, condition, create_a_thousand, job, staged
 
 from dtq.config import load_settings
 from dtq.queue import Queue
@@ -120,20 +119,9 @@ def test_two_operators_at_once_do_no_harm(stage: Stage) -> None:
 
 
 def test_a_thousand_at_once(stage: Stage, capsys: pytest.CaptureFixture[str]) -> None:
-    resources = [job(f"k{number}", f"{number % 60} {number % 24} 1 1 *") for number in range(1000)]
-    started = time.monotonic()
-    stage.kubectl("create", "--filename", "-", text=json.dumps({"apiVersion": "v1", "kind": "List", "items": resources}), seconds=300)
-    applied = time.monotonic() - started
-
-    def synced() -> bool:
-        path = '{range .items[*]}{.metadata.name} {.status.conditions[?(@.type=="Synced")].status}{"\\n"}{end}'
-        lines = stage.kubectl("get", "scheduledjobs", f"--output=jsonpath={path}").out.splitlines()
-        return sum(line.startswith("k") and line.endswith(" True") for line in lines) == 1000
-
-    stage.wait("all are Synced", synced, seconds=60)
-    took = time.monotonic() - started
+    created, synced = create_a_thousand(stage.kubectl, stage.wait, 60)
     with capsys.disabled():
-        print(f"\n1,000 ScheduledJobs: kubectl create took {applied:.1f} s, all were Synced {took - applied:.1f} s after it")
+        print(f"\n1,000 ScheduledJobs: kubectl create took {created:.1f} s, all were Synced {synced:.1f} s after it")
     stage.equal()
     stage.kubectl("delete", "scheduledjobs", "--all", "--wait=false", seconds=300)
     stage.equal(seconds=60)

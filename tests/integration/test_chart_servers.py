@@ -32,6 +32,7 @@ class Pod:
         self.folder = Path(tempfile.mkdtemp(prefix="dtq-chart-"))  # not pytest's: it is closed to other accounts
         self.script = self.folder / "start.sh"
         shutil.copy(FILES / script, self.script)
+        shutil.copy(FILES / "lock.sh", self.folder)
         self.data = self.folder / "data"
         for path in (self.data, self.folder / "tmp"):
             path.mkdir()

@@ -17,7 +17,6 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from dtq.config import Settings
 from dtq.errors import Unavailable
 from dtq.queue import Queue
 from dtq.registry import load_registry
@@ -173,24 +172,12 @@ def kubeconfig(url: str) -> Json:
 
 
 @pytest.fixture
-async def queue(redis_url: str) -> AsyncIterator[Queue]:
-    queue = await Queue.connect(Settings(redisaddr=redis_url))
-    yield queue
-    await queue.close()
+def syncer(tasks: Queue, api: Api) -> Syncer:
+    return Syncer(tasks, api, Acceptor(load_registry(["dtq.jobs"], entry_points=False).types), Metrics(), "c")
 
 
-@pytest.fixture
-def store(queue: Queue) -> ScheduleStore:
-    return ScheduleStore(queue.client)
-
-
-@pytest.fixture
-def syncer(queue: Queue, api: Api) -> Syncer:
-    return Syncer(queue, api, Acceptor(load_registry(["dtq.jobs"], entry_points=False).types), Metrics(), "c")
-
-
-async def names(store: ScheduleStore) -> set[str]:
-    return {entry.name for entry in (await store.list())[0]}
+async def names(schedules: ScheduleStore) -> set[str]:
+    return {entry.name for entry in (await schedules.list())[0]}
 
 
 async def until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
@@ -210,11 +197,11 @@ async def left_for_later(server: ApiServer, syncer: Syncer, *namespaces: str) ->
         del server.refused["GET", namespace]
 
 
-async def test_a_refused_read_does_not_hold_up_what_is_done_again(server: ApiServer, syncer: Syncer, store: ScheduleStore) -> None:
+async def test_a_refused_read_does_not_hold_up_what_is_done_again(server: ApiServer, syncer: Syncer, schedules: ScheduleStore) -> None:
     await left_for_later(server, syncer, "gone", "stays")
     server.refuse("GET", "gone")
     await syncer.flush()
-    assert await names(store) == {"stays.job"}
+    assert await names(schedules) == {"stays.job"}
     server.asked.clear()
     await syncer.flush()
     assert server.asked == [], "nothing is left to be done again; a refused one is looked at by the resync"
@@ -228,11 +215,13 @@ async def test_a_removed_resource_is_not_read_again(server: ApiServer, syncer: S
     assert server.asked == []
 
 
-async def test_the_removal_of_an_older_one_leaves_its_successor_to_be_read(server: ApiServer, syncer: Syncer, store: ScheduleStore) -> None:
+async def test_the_removal_of_an_older_one_leaves_its_successor_to_be_read(
+    server: ApiServer, syncer: Syncer, schedules: ScheduleStore
+) -> None:
     await left_for_later(server, syncer, "ns")
     await syncer.remove("ns", "job", "an older one of this name")
     await syncer.flush()
-    assert await names(store) == {"ns.job"}
+    assert await names(schedules) == {"ns.job"}
 
 
 # ---------------------------------------------------------------------- namespaces
@@ -305,13 +294,13 @@ async def test_nothing_is_watched_while_all_are_refused(server: ApiServer, api: 
         await until("it is watched", lambda: "only" in server.watching)
 
 
-def resync_of(api: Api, store: ScheduleStore, syncer: Syncer, scopes: Scopes) -> Resync:
-    return Resync(api, store, syncer, Metrics(), "c", scopes, 60.0, "me")
+def resync_of(api: Api, schedules: ScheduleStore, syncer: Syncer, scopes: Scopes) -> Resync:
+    return Resync(api, schedules, syncer, Metrics(), "c", scopes, 60.0, "me")
 
 
-async def test_a_comparison_notes_what_is_refused(server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer) -> None:
+async def test_a_comparison_notes_what_is_refused(server: ApiServer, api: Api, schedules: ScheduleStore, syncer: Syncer) -> None:
     scopes = Scopes(api, ["a", "b"])
-    looks = resync_of(api, store, syncer, scopes)
+    looks = resync_of(api, schedules, syncer, scopes)
     server.refuse("GET", "a")
     with pytest.raises(Unavailable, match="namespace a is not compared"):
         await looks.step()
@@ -357,27 +346,29 @@ async def test_kopfs_end_ends_no_task_but_its_own(server: ApiServer, api: Api, s
 
 
 async def test_a_resource_that_an_older_copy_brings_back_is_synced(
-    server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer
+    server: ApiServer, api: Api, schedules: ScheduleStore, syncer: Syncer
 ) -> None:
     await syncer.sync(server.add("ns", "job"))
     await syncer.remove("ns", "job", "u")
-    looks = resync_of(api, store, syncer, Scopes(api, ["ns"]))
+    looks = resync_of(api, schedules, syncer, Scopes(api, ["ns"]))
     assert await looks.step() < 60, "the second look is soon"
-    assert await names(store) == set(), "one list may be older than the deletion"
+    assert await names(schedules) == set(), "one list may be older than the deletion"
     await looks.step()
-    assert await names(store) == {"ns.job"}
+    assert await names(schedules) == {"ns.job"}
 
 
-async def test_one_that_was_listed_once_in_between_stays_deleted(server: ApiServer, api: Api, store: ScheduleStore, syncer: Syncer) -> None:
+async def test_one_that_was_listed_once_in_between_stays_deleted(
+    server: ApiServer, api: Api, schedules: ScheduleStore, syncer: Syncer
+) -> None:
     await syncer.sync(server.add("ns", "job"))
     await syncer.remove("ns", "job", "u")
-    looks = resync_of(api, store, syncer, Scopes(api, ["ns"]))
+    looks = resync_of(api, schedules, syncer, Scopes(api, ["ns"]))
     await looks.step()
     stale = server.resources.pop(("ns", "job"))
     await looks.step()
     server.resources["ns", "job"] = stale
     await looks.step()
-    assert await names(store) == set()
+    assert await names(schedules) == set()
 
 
 # ---------------------------------------------------------------------- statuses and events
@@ -397,7 +388,7 @@ async def test_an_invalid_status_is_told_once(server: ApiServer, syncer: Syncer)
     assert server.asked.count(("GET", "ns")) == 0, "it is not read again at once, as one that is not as it was thought to be"
 
 
-async def test_a_patch_that_hit_another_resource_is_no_refusal(server: ApiServer, syncer: Syncer, store: ScheduleStore) -> None:
+async def test_a_patch_that_hit_another_resource_is_no_refusal(server: ApiServer, syncer: Syncer, schedules: ScheduleStore) -> None:
     old = server.add("ns", "job", uid="old")
     server.add("ns", "job", uid="new")
     with capture_logs() as logs:
@@ -407,13 +398,13 @@ async def test_a_patch_that_hit_another_resource_is_no_refusal(server: ApiServer
     assert server.resources["ns", "job"]["status"]["observedGeneration"] == 1
 
 
-async def test_a_refused_event_is_told_once(server: ApiServer, syncer: Syncer, store: ScheduleStore, queue: Queue) -> None:
+async def test_a_refused_event_is_told_once(server: ApiServer, syncer: Syncer, schedules: ScheduleStore, tasks: Queue) -> None:
     resource = server.add("ns", "job")
     await syncer.sync(resource)
-    now = await store.now()
-    await queue.client.lpush(f"{PREFIX}:events:ns.job", msgspec.json.encode(Event("MissSchedule", "missed", now)))
+    now = await schedules.now()
+    await tasks.client.lpush(f"{PREFIX}:events:ns.job", msgspec.json.encode(Event("MissSchedule", "missed", now)))
     server.refuse("POST", "ns", 403, message="exceeded quota: events")
-    mirror = Mirror(store, syncer, "c")
+    mirror = Mirror(schedules, syncer, "c")
     with capture_logs() as logs:
         for _ in range(3):
             await mirror.step()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from dtq.config import Settings
 from dtq.queue import Queue
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
@@ -43,27 +42,19 @@ class Resources:
 
 
 @pytest.fixture
-async def queue(redis_url: str) -> AsyncIterator[Queue]:
-    queue = await Queue.connect(Settings(redisaddr=redis_url))
-    yield queue
-    await queue.close()
-
-
-@pytest.fixture
-async def store(queue: Queue) -> ScheduleStore:
+async def store(schedules: ScheduleStore) -> ScheduleStore:
     """One schedule in each of four namespaces, as two operators and an unknown one have left them."""
-    store = ScheduleStore(queue.client)
     for namespace in ("served", "dropped", "others", "unknown"):
-        await store.put(f"{namespace}.nightly", SPEC, owner=f"default/{namespace}", uid=namespace, generation=1)
-    await store.serve({"default/served", "default/dropped"}, ME)
-    await store.serve({"default/others"}, OTHER)
-    return store
+        await schedules.put(f"{namespace}.nightly", SPEC, owner=f"default/{namespace}", uid=namespace, generation=1)
+    await schedules.serve({"default/served", "default/dropped"}, ME)
+    await schedules.serve({"default/others"}, OTHER)
+    return schedules
 
 
-def resync(queue: Queue, store: ScheduleStore, scopes: list[str | None], operator: str, *present: str) -> Resync:
+def resync(tasks: Queue, store: ScheduleStore, scopes: list[str | None], operator: str, *present: str) -> Resync:
     api: Any = Resources(*present)
     metrics = Metrics()
-    syncer = Syncer(queue, api, Acceptor({}), metrics, "default")
+    syncer = Syncer(tasks, api, Acceptor({}), metrics, "default")
     return Resync(api, store, syncer, metrics, "default", Scopes(api, scopes), 60.0, operator)
 
 
@@ -71,46 +62,46 @@ async def names(store: ScheduleStore) -> set[str]:
     return {entry.name.partition(".")[0] for entry in (await store.list())[0]}
 
 
-async def test_they_end_after_two_looks_if_it_served_them_last(queue: Queue, store: ScheduleStore) -> None:
-    looks = resync(queue, store, ["mine"], ME)
+async def test_they_end_after_two_looks_if_it_served_them_last(tasks: Queue, store: ScheduleStore) -> None:
+    looks = resync(tasks, store, ["mine"], ME)
     await looks.step()
     assert await names(store) == {"served", "dropped", "others", "unknown"}
     await looks.step()
     assert await names(store) == {"others", "unknown"}
 
 
-async def test_they_stay_if_another_operator_has_taken_them_over(queue: Queue, store: ScheduleStore) -> None:
+async def test_they_stay_if_another_operator_has_taken_them_over(tasks: Queue, store: ScheduleStore) -> None:
     await store.serve({"default/dropped"}, OTHER)
-    looks = resync(queue, store, ["mine"], ME)
+    looks = resync(tasks, store, ["mine"], ME)
     for _ in range(3):
         await looks.step()
     assert "dropped" in await names(store)
 
 
-async def test_they_stay_if_the_operator_has_no_name(queue: Queue, store: ScheduleStore) -> None:
-    looks = resync(queue, store, ["mine"], "")
+async def test_they_stay_if_the_operator_has_no_name(tasks: Queue, store: ScheduleStore) -> None:
+    looks = resync(tasks, store, ["mine"], "")
     for _ in range(3):
         await looks.step()
     assert await names(store) == {"served", "dropped", "others", "unknown"}
 
 
-async def test_what_it_serves_is_noted(queue: Queue, store: ScheduleStore) -> None:
-    await resync(queue, store, ["mine", "dropped"], OTHER).step()
+async def test_what_it_serves_is_noted(tasks: Queue, store: ScheduleStore) -> None:
+    await resync(tasks, store, ["mine", "dropped"], OTHER).step()
     served = await store.served()
     assert (served["default/mine"], served["default/dropped"], served["default/served"]) == (OTHER, OTHER, ME)
 
 
-async def test_they_end_when_it_served_all_of_the_cluster_and_now_serves_a_list(queue: Queue, store: ScheduleStore) -> None:
+async def test_they_end_when_it_served_all_of_the_cluster_and_now_serves_a_list(tasks: Queue, store: ScheduleStore) -> None:
     present = ("served", "unknown", "new")  # the resource in the last one is refused, and has no schedule yet
-    await resync(queue, store, [None], ME, *present).step()
+    await resync(tasks, store, [None], ME, *present).step()
     assert (await store.served())["default/unknown"] == ME
     assert (await store.served())["default/new"] == ME
-    looks = resync(queue, store, ["served"], ME, *present)
+    looks = resync(tasks, store, ["served"], ME, *present)
     for _ in range(2):
         await looks.step()
     assert await names(store) == {"served"}
 
 
-async def test_all_of_an_empty_cluster_is_served_too(queue: Queue) -> None:
-    await resync(queue, ScheduleStore(queue.client), [None], ME).step()
-    assert await ScheduleStore(queue.client).served() == {}
+async def test_all_of_an_empty_cluster_is_served_too(tasks: Queue, schedules: ScheduleStore) -> None:
+    await resync(tasks, schedules, [None], ME).step()
+    assert await schedules.served() == {}

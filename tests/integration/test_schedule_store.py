@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from dtq.config import load_settings
 from dtq.errors import Conflict, InvalidCursor, InvalidSchedule, NotFound
 from dtq.job import State
 from dtq.queue import Queue
@@ -23,18 +21,6 @@ MINUTE = 60_000
 
 def spec(**changes: Any) -> ScheduleSpec:
     return parse_spec({"schedule": "* * * * *", "jobTemplate": {"type": "email"}, **changes})
-
-
-@pytest.fixture
-async def tasks(redis_url: str) -> AsyncIterator[Queue]:
-    queue = await Queue.connect(load_settings(redisaddr=redis_url))
-    yield queue
-    await queue.close()
-
-
-@pytest.fixture
-def schedules(tasks: Queue) -> ScheduleStore:
-    return ScheduleStore(tasks.client)
 
 
 async def entry_of(schedules: ScheduleStore, name: str = "n") -> Entry:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from dtq.config import load_settings
 from dtq.errors import StoreUnavailable
 from dtq.ids import tick_id
 from dtq.job import NewJob, State, TerminalJob
@@ -35,18 +33,6 @@ MINUTE = 60_000
 def spec(**changes: Any) -> ScheduleSpec:
     # Once a year, so that no tick of its own comes in between; tests make an entry that has missed the last one.
     return parse_spec({"schedule": "0 0 1 1 *", "jobTemplate": {"type": "email"}, **changes})
-
-
-@pytest.fixture
-async def tasks(redis_url: str) -> AsyncIterator[Queue]:
-    queue = await Queue.connect(load_settings(redisaddr=redis_url))
-    yield queue
-    await queue.close()
-
-
-@pytest.fixture
-def schedules(tasks: Queue) -> ScheduleStore:
-    return ScheduleStore(tasks.client)
 
 
 @pytest.fixture

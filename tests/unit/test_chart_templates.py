@@ -67,9 +67,10 @@ def test_probes_wait_longer_than_a_check_takes() -> None:
 
 
 def test_a_server_has_time_to_start_after_it_waited_for_the_one_before() -> None:
+    waits = re.search(r'"\$waited" -ge (\d+)', (CHART / "files/lock.sh").read_text())
+    assert waits is not None
     for server in ("valkey", "postgresql"):
-        waits = re.search(r'"\$waited" -ge (\d+)', (CHART / f"files/{server}.sh").read_text())
-        assert waits is not None
+        assert f"lock {'Valkey' if server == 'valkey' else 'PostgreSQL'}\n" in (CHART / f"files/{server}.sh").read_text()
         (container,) = find(render(), "StatefulSet", server)["spec"]["template"]["spec"]["containers"]
         probe = container["startupProbe"]
         assert probe["periodSeconds"] * probe["failureThreshold"] >= int(waits[1]) + 300

@@ -4,17 +4,8 @@ set -eu
 here=$(dirname "$0")
 db=$DATA/db
 
-# Deleted by force, the pod before this one may still write for a moment: two servers on one volume would destroy it.
-exec 9>"$DATA/.lock"
-waited=0
-while command -v flock >/dev/null && ! flock -n 9; do
-    if [ "$waited" -ge 120 ]; then
-        echo "another PostgreSQL uses this volume" >&2
-        exit 1
-    fi
-    waited=$((waited + 1))
-    sleep 1
-done
+. "$here/lock.sh"
+lock PostgreSQL
 
 single() { # runs SQL without a server, a statement a line; any error ends it
     postgres --single -D "$1" -c exit_on_error=on -c log_min_error_statement=panic -c log_checkpoints=off postgres >/dev/null

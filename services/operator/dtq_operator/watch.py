@@ -91,13 +91,18 @@ async def _until(changed: asyncio.Event, stop: asyncio.Event, syncer: Syncer, me
         await asyncio.gather(telling, return_exceptions=True)
 
 
+def is_of_kopf(task: object) -> bool:
+    """Whether it is a task that runs a coroutine of kopf's."""
+    code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
+    return code is not None and str(code.co_filename).startswith(KOPF)
+
+
 class OthersTasks(Collection["asyncio.Task[Any]"]):
     """All tasks that are not kopf's own: at its end it cancels every task that is younger than itself, our roles' too."""
 
     def __contains__(self, task: object) -> bool:
         """Whether kopf is to leave it alone."""
-        code = getattr(task.get_coro(), "cr_code", None) if isinstance(task, asyncio.Task) else None
-        return code is None or not str(code.co_filename).startswith(KOPF)
+        return not is_of_kopf(task)
 
     def __iter__(self) -> Iterator[asyncio.Task[Any]]:
         """Those there are."""
@@ -148,9 +153,8 @@ async def _run(tasks: Collection[asyncio.Task[None]]) -> None:
     finally:
         if not running.done():
             running.cancel()
-            for task in asyncio.all_tasks() - {running}:
-                if task not in OthersTasks():
-                    task.cancel()  # once more
+            for task in filter(is_of_kopf, asyncio.all_tasks() - {running}):
+                task.cancel()  # once more
             await asyncio.wait({running}, timeout=ENDS)
 
 

@@ -11,7 +11,7 @@ from clusterkit.settings import image_name
 from clusterkit.volumes import claimed_volumes, renew
 from clusterkit.waiting import wait_for
 
-__all__ = ["restricted_namespace"]
+__all__ = ["restricted_namespace", "stop_pods"]
 
 
 @contextlib.contextmanager
@@ -25,14 +25,14 @@ def restricted_namespace(prefix: str, purpose: str) -> Iterator[Kubectl]:
         yield Kubectl(name)
     finally:
         volumes = claimed_volumes(name)
-        _stop_pods(Kubectl(name))
+        stop_pods(Kubectl(name))
         all_namespaces("delete", "namespace", name, "--wait=false")
         gone = f"namespace {name} is gone"
         wait_for(gone, lambda: all_namespaces.find("namespace", name) is None, seconds=180, kubectl=Kubectl(name))
         renew(volumes, image_name("servers"))
 
 
-def _stop_pods(kubectl: Kubectl) -> None:
-    """Nobody waits for their work any more: without their grace periods the namespace is gone half a minute earlier."""
+def stop_pods(kubectl: Kubectl) -> None:
+    """Nobody waits for their work any more: without their grace periods they, and what they hold, are gone half a minute earlier."""
     kubectl("delete", "deployments,statefulsets,replicasets", "--all", "--wait=false", check=False)
     kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
