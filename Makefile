@@ -12,7 +12,7 @@ MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACK
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-cluster images lint format bench constraints clean
+.PHONY: help run test test-cluster faults images lint format bench constraints clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ test: $(VENV)/.dev ## Run every test that needs no cluster
 
 test-cluster: $(VENV)/.dev ## Run the tests on the cluster of KUBECONFIG; LOAD="kind load image-archive", see tools/test_cluster.sh
 	@sh tools/test_cluster.sh $(BIN)/python $(ARGS)
+
+faults: $(VENV)/.dev ## Kill, freeze and cut off everything, and check that no job is lost; DURATION=3600 for a soak
+	$(BIN)/python tests/faults/faults.py $(if $(DURATION),--duration $(DURATION)) $(ARGS)
 
 images: ## Build the container images; BASE=, TAG=, REGISTRY= and more, see tools/images.sh
 	@sh tools/images.sh

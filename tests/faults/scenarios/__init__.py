@@ -1,0 +1,11 @@
+"""The scenarios of `make faults`, a module each, in the order in which they run."""
+
+from __future__ import annotations
+
+from faultkit.report import Scenario
+
+from scenarios import load
+
+__all__ = ["ALL"]
+
+ALL: list[Scenario] = [load.SCENARIO]
