@@ -26,13 +26,16 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     - ``refused``: another answer, so that it is known not to have been taken: ``tag``, ``status``, ``text``
     - ``unanswered``: nobody knows: ``tag``, ``text``
     - ``cancel_sent``, ``cancelled`` (confirmed: the answer said cancelled, or a later look did), ``cancel_refused``: ``job``
-    - ``retry_sent``, ``retried``: ``job``, put back by hand
+    - ``retry_sent``, ``retried``, ``retry_refused``: ``job``, put back by hand, or known not to be
     - ``seen``: a look at the job: ``job``, ``state``, ``replays``
 
     Handlers (``who`` is "worker PID"): ``start`` and ``end``: ``job``, ``tag``, ``attempt``, ``token`` (of this execution),
-    ``state`` (end: ok, error, permanent, cancelled), ``plan``.
+    ``state`` (end: ok, error, permanent, cancelled), ``plan``, ``pid`` (of the worker, also where one of its processes runs the job).
 
-    Faults (``who`` is "fault"): ``fault``: ``text`` says what was done (kill, stop, cont, cut ...) and ``target`` to whom.
+    Faults (``who`` is "fault"): ``fault``: ``text`` says what was done (kill, stop, cont, cut ...) and ``target`` to whom;
+    ``pid`` is the process that was hit, if it was one.
+
+    A client does one thing after the other: what an event answers was asked after the client's event before it.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     plan: dict[str, Any] = {}
     target: str = ""
     text: str = ""
+    pid: int = 0
 
 
 class Log:

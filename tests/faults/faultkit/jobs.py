@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import multiprocessing
 import os
 import time
 import uuid
@@ -51,7 +52,9 @@ def _log(_: int) -> Log:
 def _noted(plan: Plan, ctx: JobContext) -> Iterator[dict[str, Any]]:
     log = _log(os.getpid())  # by pid: a handler process is forked from one that may have opened its own
     token = uuid.uuid4().hex
-    about = {"job": ctx.id, "tag": plan.tag, "attempt": ctx.attempt, "token": token}
+    parent = multiprocessing.parent_process()
+    worker = (parent and parent.pid) or os.getpid()
+    about = {"job": ctx.id, "tag": plan.tag, "attempt": ctx.attempt, "token": token, "pid": worker}
     log.note("start", **about, plan=plan.model_dump())
     try:
         yield {"tag": plan.tag, "attempt": ctx.attempt, "token": token, "text": "x" * plan.size}

@@ -127,6 +127,8 @@ class Client:
             status, _ = self.call("POST", f"/jobs/{job}/retry")
             if status in (200, 202):
                 self._log.note("retried", job=job)
+            elif status < 500:
+                self._log.note("retry_refused", job=job, status=status)
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ class Service:
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process alone, and note it as a fault."""
-        self._log.note("fault", text=number.name, target=self.name)
+        self._log.note("fault", text=number.name, target=self.name, pid=self.pid)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
