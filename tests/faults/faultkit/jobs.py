@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import time
@@ -27,7 +28,8 @@ class Plan(BaseModel):
     """What an execution does.
 
     ``ok`` succeeds; ``flaky`` fails ``times`` times, then succeeds; ``always`` fails; ``permanent`` fails for good. First it
-    takes ``seconds`` (sleeping, or with ``spin`` keeping a core and the interpreter busy).
+    takes ``seconds`` (sleeping, or with ``spin`` keeping a core and the interpreter busy, or with ``hold`` in a C function that
+    does not let go of the interpreter, so that no other thread of its process runs).
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,8 +39,11 @@ class Plan(BaseModel):
     times: int = 0
     seconds: float = 0.0
     spin: bool = False
+    hold: bool = False
     size: int = 0
     """Bytes of text in the result."""
+    reports: int = 0
+    """Progress reports before anything else."""
     max_retries: int | None = None
     """What the submission says too, if anything: by it the failures so far are known."""
 
@@ -83,9 +88,16 @@ def _failures(plan: Plan, ctx: JobContext) -> int:
     return int(limit) - ctx.retries_left
 
 
-def _spin(seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _report(plan: Plan, ctx: JobContext) -> None:
+    for number in range(plan.reports):
+        ctx.progress((number + 1) / plan.reports, f"report {number + 1}")
+
+
+def _keep_busy(plan: Plan) -> None:
+    if plan.hold:
+        ctypes.PyDLL(None).usleep(int(plan.seconds * 1e6))
+    until = time.monotonic() + plan.seconds
+    while plan.spin and time.monotonic() < until:
         sum(range(1000))
 
 
@@ -93,8 +105,9 @@ def _spin(seconds: float) -> None:
 async def task(plan: Plan, ctx: JobContext) -> dict[str, Any]:
     """On the worker's event loop."""
     with _noted(plan, ctx) as result:
-        if plan.spin:
-            _spin(plan.seconds)
+        _report(plan, ctx)
+        if plan.spin or plan.hold:
+            _keep_busy(plan)
         elif plan.seconds:
             await asyncio.sleep(plan.seconds)
         _outcome(plan, _failures(plan, ctx))
@@ -105,8 +118,9 @@ async def task(plan: Plan, ctx: JobContext) -> dict[str, Any]:
 def task_pool(plan: Plan, ctx: JobContext) -> dict[str, Any]:
     """In a process of the worker's pool."""
     with _noted(plan, ctx) as result:
-        if plan.spin:
-            _spin(plan.seconds)
+        _report(plan, ctx)
+        if plan.spin or plan.hold:
+            _keep_busy(plan)
         elif plan.seconds:
             time.sleep(plan.seconds)
         _outcome(plan, _failures(plan, ctx))
