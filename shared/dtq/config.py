@@ -58,6 +58,10 @@ class Settings(BaseSettings):
     processes: int = Field(0, ge=0, le=1024, description="Processes for sync handlers; 0 is one a CPU core.")
     handlers: str = Field("", description="Modules with further job types, comma-separated.")
     maxbodybytes: int = Field(10 * 1024 * 1024, ge=1024, le=512 * 1024 * 1024, description="Largest request body.")
+    requestseconds: float = Field(
+        30.0, ge=0.1, le=3600, allow_inf_nan=False, description="Seconds a client has to send a request's head, and as many for its body."
+    )
+    maxconnections: int = Field(10_000, ge=1, le=1_000_000, description="Connections to one submitter; more are refused with 503.")
     maxqueuelength: int = Field(0, ge=0, description="Jobs one queue may hold before submit answers 429; 0 is no limit.")
     resultttl: int = Field(300, ge=1, le=30 * 86_400, description="Seconds a finished job stays in Redis; then it is read from PostgreSQL.")
     deadttl: int = Field(7 * 86_400, ge=1, le=365 * 86_400, description="Seconds a failed job stays in the dead-letter set.")

@@ -1,8 +1,7 @@
-"""Reads request bodies: bounded in size and time, and only of kinds that hold JSON."""
+"""Reads request bodies: bounded in size, and only of kinds that hold JSON. Bounds in time are those of connections (protocol.py)."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 
 from starlette.types import Receive
@@ -10,9 +9,6 @@ from starlette.types import Receive
 from dtq_submitter.problems import Problem, ProblemError
 
 __all__ = ["BodyHeaders", "Disconnected", "read_body"]
-
-READ_SECONDS = 30.0
-"""Time a client has for sending the rest of a body whose start has come."""
 
 
 class Disconnected(Exception):
@@ -72,8 +68,8 @@ async def read_body(receive: Receive, limit: int) -> bytes:
     """The whole body.
 
     Raises:
-        ProblemError: it is larger than ``limit``, or does not come.
-        Disconnected: the client went away.
+        ProblemError: it is larger than ``limit``.
+        Disconnected: the client went away, or was too slow.
     """
     message = await receive()
     if message["type"] != "http.request":
@@ -83,11 +79,7 @@ async def read_body(receive: Receive, limit: int) -> bytes:
         if len(body) > limit:
             raise _too_large(limit)
         return body
-    try:
-        async with asyncio.timeout(READ_SECONDS):
-            return await _rest(receive, body, limit)
-    except TimeoutError:
-        raise ProblemError(Problem(408, "body-timeout", f"the body did not come within {READ_SECONDS:g} s")) from None
+    return await _rest(receive, body, limit)
 
 
 async def _rest(receive: Receive, first: bytes, limit: int) -> bytes:

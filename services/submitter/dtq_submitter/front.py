@@ -71,6 +71,10 @@ class Front:
             self._metrics.answered(_known(method), path, 405)
             await send_problem(Problem(405, "wrong-method", f"{path} takes POST", headers={"Allow": "POST"}), path, send)
 
+    def refused(self, status: int) -> None:
+        """Count an answer that was given before there was a request."""
+        self._metrics.answered("other", "refused", status)
+
     def _refused(self, scope: Scope) -> Problem | None:
         headers = scope["headers"]
         if (refused := foreign_page(scope["method"], headers)) or (self._local and (refused := foreign_host(headers))):
@@ -110,6 +114,8 @@ class Front:
 
         try:
             await self._app(scope, receive, watch)
+        except Disconnected:
+            status = 0  # whatever was written, nobody reads it
         except Exception as error:
             problem = self._explain(error, scope["path"])
             if status and not complete:
@@ -119,7 +125,8 @@ class Front:
                 await send_problem(problem, scope["path"], send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.answered(_known(scope["method"]), route, status)
+            if status:
+                self._metrics.answered(_known(scope["method"]), route, status)
 
     def _explain(self, error: Exception, path: str) -> Problem:
         problem = problem_of(error)

@@ -21,7 +21,9 @@ from dtq.registry import Registry, load_registry
 from dtq.schedule.store import ScheduleStore
 from dtq.storage import Store
 from dtq_submitter.app import Api, create_app
+from dtq_submitter.openfiles import make_room
 from dtq_submitter.origin import is_loopback
+from dtq_submitter.protocol import Limits, bounded
 
 __all__ = ["check_exposure", "main"]
 
@@ -96,9 +98,10 @@ async def serve(settings: Settings, registry: Registry) -> None:
     await store.open()
     try:
         api = create_app(settings, queue, store, ScheduleStore(queue.client), registry, blobs)
+        limits = Limits(settings.requestseconds, make_room(settings.maxconnections), api.front.refused)
         config = uvicorn.Config(
             api,
-            http="httptools",
+            http=bounded(limits),
             loop="none",
             ws="none",
             lifespan="off",

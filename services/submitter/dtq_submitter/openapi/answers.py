@@ -17,6 +17,8 @@ Answer = dict[str, Any]
 REF = "#/components/schemas/{model}"
 NO_KEY: dict[str, Any] = {"security": []}
 """In an operation: nobody needs an API key."""
+ANY = (400, 403, 405, 408, 414, 431, 500, 503)
+"""What any request may be answered: some of it before its path is known."""
 LOCATION: dict[str, Any] = {"Location": {"description": "Path of the job.", "schema": {"type": "string"}}}
 
 
@@ -34,4 +36,7 @@ def answers(good: Mapping[int, Answer], *errors: int) -> dict[int | str, Answer]
 def open_answers(good: Mapping[int, Answer], *errors: int) -> dict[int | str, Answer]:
     """All answers of an endpoint that needs none."""
     found: dict[int | str, Answer] = dict(good.items())
-    return found | {status: problem_answer(status) for status in sorted({403, 405, 500, *errors})}
+    for status in sorted({*ANY, *errors}):
+        problem = problem_answer(status)
+        found[status] = {**good[status], "content": good[status]["content"] | problem["content"]} if status in good else problem
+    return found

@@ -23,7 +23,11 @@ class _Case:
 
 _JOB = "/jobs/0193f0c2a1b00000n-default"
 _CASES = (
-    _Case("The body is not JSON.", Problem(400, "malformed-json", "the body is not JSON: Input data was truncated"), "/submit"),
+    _Case(
+        "The body is not JSON, or the request not HTTP.",
+        Problem(400, "malformed-json", "the body is not JSON: Input data was truncated"),
+        "/submit",
+    ),
     _Case("No API key, or an unknown one.", Problem(401, "unauthorized", "an API key is needed: send Authorization: Bearer KEY")),
     _Case(
         "The API key lacks the role, or the request came by another site's page or name.",
@@ -32,13 +36,18 @@ _CASES = (
     ),
     _Case("There is none.", Problem(404, "not-found", "there is no schedule 'nightly-report'"), "/schedules/nightly-report"),
     _Case("Not to this operation, but to another method on its path.", Problem(405, "wrong-method", "this path takes GET")),
-    _Case("The body did not come in time.", Problem(408, "body-timeout", "the body did not come within 30 s"), "/submit"),
+    _Case(
+        "The request did not come in time (REQUESTSECONDS).",
+        Problem(408, "body-timeout", "the body of the request did not come within 30 s"),
+        "/submit",
+    ),
     _Case(
         "The present state, or an earlier request, contradicts it.",
         Problem(409, "illegal-transition", "the job has already succeeded", extra={"state": "succeeded"}),
         _JOB,
     ),
     _Case("The body is larger than MAXBODYBYTES.", Problem(413, "too-large", "the body is larger than 10485760 bytes"), "/submit"),
+    _Case("The URL is too long.", Problem(414, "url-too-long", "the URL is longer than 8192 bytes")),
     _Case(
         "The body's media type or encoding is not JSON's.",
         Problem(415, "unsupported-media-type", "send JSON with Content-Type: application/json"),
@@ -49,8 +58,12 @@ _CASES = (
         Problem(422, "invalid-request", "state: unknown state 'done'", [("state", "unknown state 'done'")]),
     ),
     _Case("Too much at once.", Problem(429, "queue-full", "queue 'default' is full; send it again in 5 s"), "/submit"),
+    _Case("The headers are too large, or too many.", Problem(431, "head-too-large", "there are more than 100 headers")),
     _Case("The server failed.", Problem(500, "internal", "the server failed to handle this request; its log says why")),
-    _Case("A server behind it does not answer.", Problem(503, "unavailable", "the storage behind this request does not answer; try again")),
+    _Case(
+        "A server behind it does not answer, or too many connections are open.",
+        Problem(503, "unavailable", "the storage behind this request does not answer; try again"),
+    ),
 )
 _BY_STATUS = {case.example.status: case for case in _CASES}
 
