@@ -4,180 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import kopf
 import msgspec
 import pytest
-from aiohttp import web
-from aiohttp.test_utils import TestServer
+from kube_api import INVALID, ApiServer, names, resync_of
 from structlog.testing import capture_logs
 
 from dtq.errors import Unavailable
 from dtq.queue import Queue
-from dtq.registry import load_registry
 from dtq.schedule.entry import Event
 from dtq.schedule.store import PREFIX, ScheduleStore
-from dtq_operator.accept import Acceptor
 from dtq_operator.definition import Definition
 from dtq_operator.kube import Api, Refusal
 from dtq_operator.metrics import Metrics
 from dtq_operator.mirror import Mirror
-from dtq_operator.resource import Resource, parse_resource
-from dtq_operator.resync import Resync
 from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
 from dtq_operator.watch import _run as run_kopf
 from dtq_operator.watch import watch
-
-Json = dict[str, Any]
-
-WITHIN = "/apis/dtq.dev/v1/namespaces/{namespace}/scheduledjobs"
-EMAIL = {"type": "email", "payload": {"to": "user@example.com", "subject": "s", "body": "b"}}
-
-
-NAMES = {"name": "scheduledjobs", "singularName": "scheduledjob", "shortNames": ["schj"], "kind": "ScheduledJob", "categories": []}
-DISCOVERY: dict[str, Json] = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {"resources": [{"name": "namespaces", "singularName": "namespace", "kind": "Namespace", "namespaced": False, "verbs": []}]},
-    "/apis": {"groups": [{"name": "dtq.dev", "preferredVersion": {"version": "v1"}, "versions": [{"version": "v1"}]}]},
-    "/apis/dtq.dev/v1": {"resources": [{**NAMES, "namespaced": True, "verbs": ["get", "list", "watch", "patch"]}]},
-    "/openapi/v3/apis/dtq.dev/v1": {},
-}
-
-
-def _answering(answer: Json) -> Any:
-    async def handler(_: web.Request) -> web.Response:
-        return web.json_response(answer)
-
-    return handler
-
-
-class ApiServer:
-    """A small API server over HTTP: ScheduledJobs in memory, and answers that a test gives instead."""
-
-    def __init__(self) -> None:
-        self.resources: dict[tuple[str, str], Json] = {}
-        self.refused: dict[tuple[str, str], tuple[int, Json]] = {}
-        """What is answered instead, by method and namespace."""
-        self.asked: list[tuple[str, str]] = []
-        self.watching: dict[str, web.StreamResponse] = {}
-        self.events: list[Json] = []
-
-    def add(self, namespace: str, name: str, uid: str = "u", **status: object) -> Resource:
-        """Put a resource there."""
-        body = {
-            "metadata": {"namespace": namespace, "name": name, "uid": uid, "generation": 1, "creationTimestamp": "2026-01-01T00:00:00Z"},
-            "spec": {"schedule": "0 3 * * *", "jobTemplate": EMAIL},
-            "status": status,
-        }
-        self.resources[namespace, name] = body
-        return parse_resource(body)
-
-    def refuse(self, method: str, namespace: str, status: int = 403, **answer: object) -> None:
-        """Answer so to every such request."""
-        self.refused[method, namespace] = (status, {"message": "no", **answer})
-
-    def application(self) -> web.Application:
-        """All that the operator asks for."""
-        found = web.Application(middlewares=[self._answer_instead])
-        for path, answer in DISCOVERY.items():
-            found.router.add_get(path, _answering(answer))
-        found.router.add_get(WITHIN, self._list)
-        found.router.add_get(WITHIN + "/{name}", self._get)
-        found.router.add_patch(WITHIN + "/{name}/status", self._patch)
-        found.router.add_post("/api/v1/namespaces/{namespace}/events", self._event)
-        return found
-
-    @web.middleware
-    async def _answer_instead(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        asked = (request.method, request.match_info.get("namespace", ""))
-        self.asked.append(asked)
-        if asked in self.refused:
-            status, body = self.refused[asked]
-            return web.json_response(body, status=status)
-        answer: web.StreamResponse = await handler(request)
-        return answer
-
-    async def _list(self, request: web.Request) -> web.StreamResponse:
-        namespace = request.match_info["namespace"]
-        if "watch" in request.query:
-            return await self._watch(request, namespace)
-        found = [body for key, body in self.resources.items() if key[0] == namespace]
-        return web.json_response({"metadata": {"resourceVersion": "1"}, "items": found})
-
-    async def _watch(self, request: web.Request, namespace: str) -> web.StreamResponse:
-        answer = web.StreamResponse()
-        await answer.prepare(request)
-        self.watching[namespace] = answer
-        await asyncio.Event().wait()
-        return answer
-
-    async def tell(self, resource: Resource) -> None:
-        """Tell those who watch that it was made."""
-        event = {"type": "ADDED", "object": self.resources[resource.key]}
-        await self.watching[resource.namespace].write(json.dumps(event).encode() + b"\n")
-
-    async def _get(self, request: web.Request) -> web.Response:
-        body = self.resources.get((request.match_info["namespace"], request.match_info["name"]))
-        return web.json_response(body or {"message": "not found"}, status=200 if body else 404)
-
-    async def _patch(self, request: web.Request) -> web.Response:
-        body = self.resources[request.match_info["namespace"], request.match_info["name"]]
-        test, *changes = await request.json()
-        if test["value"] != body["metadata"]["uid"]:
-            return web.json_response({"message": "the server rejected our request", "details": {}}, status=422)
-        for change in changes:
-            field = change["path"].removeprefix("/status").removeprefix("/")
-            if field:
-                body["status"][field] = change.get("value")
-            else:
-                body["status"] = change["value"]
-        return web.json_response(body)
-
-    async def _event(self, request: web.Request) -> web.Response:
-        self.events.append(await request.json())
-        return web.json_response({}, status=201)
-
-
-@pytest.fixture
-async def server() -> ApiServer:
-    return ApiServer()
-
-
-@pytest.fixture
-async def api(server: ApiServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Api]:
-    running = TestServer(server.application())
-    await running.start_server(shutdown_timeout=0.1)  # else it waits a minute for those who watch when a test fails
-    async with running:
-        url = str(running.make_url("/"))
-        (tmp_path / "kubeconfig").write_text(json.dumps(kubeconfig(url)), "utf-8")
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
-        api = Api(kopf.ConnectionInfo(server=url))
-        yield api
-        await api.close()
-
-
-def kubeconfig(url: str) -> Json:
-    return {
-        "current-context": "test",
-        "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-        "clusters": [{"name": "test", "cluster": {"server": url}}],
-        "users": [{"name": "test", "user": {"token": "test"}}],
-    }
-
-
-@pytest.fixture
-def syncer(tasks: Queue, api: Api) -> Syncer:
-    return Syncer(tasks, api, Acceptor(load_registry(["dtq.jobs"], entry_points=False).types), Metrics(), "c")
-
-
-async def names(schedules: ScheduleStore) -> set[str]:
-    return {entry.name for entry in (await schedules.list())[0]}
 
 
 async def until(what: str, holds: Callable[[], bool], seconds: float = 30) -> None:
@@ -283,7 +131,46 @@ async def test_a_kopf_that_does_not_end_is_given_up(monkeypatch: pytest.MonkeyPa
         await run_kopf([asyncio.create_task(fails())])
 
 
-async def test_nothing_is_watched_while_all_are_refused(server: ApiServer, api: Api, syncer: Syncer) -> None:
+async def test_what_swallows_its_cancellation_is_cancelled_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    swallowed = asyncio.Event()
+
+    async def never_ends(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def fails() -> None:
+        await swallowed.wait()
+        raise LookupError("the watch ended")
+
+    async def stubborn() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            swallowed.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(kopf, "run_tasks", never_ends)
+    task = asyncio.create_task(stubborn())
+    monkeypatch.setattr("dtq_operator.watch.is_of_kopf", lambda some: some is task)
+    monkeypatch.setattr("dtq_operator.watch.ENDS", 0.1)
+    await asyncio.sleep(0)
+    task.cancel()
+    failing = asyncio.create_task(fails())
+    runner = asyncio.create_task(run_kopf([failing]))
+    await until("kopf is given up", lambda: task.done() and runner.done())
+    assert isinstance(failing.exception(), LookupError)
+
+
+async def test_nothing_is_watched_while_all_are_refused(
+    server: ApiServer, api: Api, syncer: Syncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[list[str]] = []
+    spawn = kopf.spawn_tasks
+
+    def noted(*, namespaces: list[str], **options: Any) -> Any:
+        watched.append(namespaces)
+        return spawn(namespaces=namespaces, **options)
+
+    monkeypatch.setattr(kopf, "spawn_tasks", noted)
     server.refuse("GET", "only")
     scopes = Scopes(api, ["only"])
     await scopes.look()
@@ -292,10 +179,7 @@ async def test_nothing_is_watched_while_all_are_refused(server: ApiServer, api: 
         assert server.watching == {}
         await scopes.look()
         await until("it is watched", lambda: "only" in server.watching)
-
-
-def resync_of(api: Api, schedules: ScheduleStore, syncer: Syncer, scopes: Scopes) -> Resync:
-    return Resync(api, schedules, syncer, Metrics(), "c", scopes, 60.0, "me")
+    assert all(watched), "none at all would mean all of the cluster"
 
 
 async def test_a_comparison_notes_what_is_refused(server: ApiServer, api: Api, schedules: ScheduleStore, syncer: Syncer) -> None:
@@ -372,9 +256,6 @@ async def test_one_that_was_listed_once_in_between_stays_deleted(
 
 
 # ---------------------------------------------------------------------- statuses and events
-
-
-INVALID: Json = {"details": {"causes": [{"field": "status.activeCount", "message": "must be of type integer"}]}}
 
 
 async def test_an_invalid_status_is_told_once(server: ApiServer, syncer: Syncer) -> None:

@@ -83,6 +83,7 @@ async def test_they_stay_if_the_operator_has_no_name(tasks: Queue, store: Schedu
     for _ in range(3):
         await looks.step()
     assert await names(store) == {"served", "dropped", "others", "unknown"}
+    assert "default/mine" not in await store.served(), "nobody could tell later whose it is"
 
 
 async def test_what_it_serves_is_noted(tasks: Queue, store: ScheduleStore) -> None:
