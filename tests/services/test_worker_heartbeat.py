@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from worker_bench import until
+from worker_bench import Bench, until
 
 from dtq.config import Settings
 from dtq.embedded.process import free_port
@@ -82,3 +82,22 @@ def test_a_hung_thread_is_a_problem(beating: Make, redis_url: str, monkeypatch: 
     beat = beating(redis_url, list)
     monkeypatch.setattr(heartbeat, "HUNG", -time.monotonic())
     assert "hung" in (beat.problem() or "")
+
+
+@pytest.mark.slow
+async def test_handlers_that_hold_the_interpreter_one_after_the_other_lose_no_lease(bench: Bench) -> None:
+    """Between two of them the thread has one moment: in it, it must renew, on every queue."""
+    queues = ["default", *(f"other{number}" for number in range(6))]
+    process = await bench.process(queues=",".join(queues), leaseseconds=2.0)
+    for queue in queues:
+        bench.reclaiming(queue)
+    mark = bench.mark()
+    beside = [await bench.submit("sleep", {"seconds": 6.0, "mark": mark}, queue=queue, timeout=60.0) for queue in queues[4:]]
+    await until("they run", lambda: len(mark.lines) == len(beside))
+    await bench.queue.pause("default")
+    holding = [await bench.submit("blocks", {"seconds": 1.0}, timeout=60.0) for _ in range(5)]
+    await bench.queue.resume("default")
+    for job_id in (*holding, *beside):
+        job = await bench.ended(job_id, 30)
+        assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
+    assert process.popen.poll() is None

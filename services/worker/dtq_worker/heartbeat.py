@@ -2,11 +2,16 @@
 
 A handler that keeps the main loop busy for seconds therefore loses no job. The thread also brings the ids of running
 jobs that are to be cancelled.
+
+A handler may even hold the interpreter for seconds (in a C function), and the next one as well: then this thread gets it for
+a moment between the two, and that moment must do. So a beat waits in this thread alone, sends the renewals of all queues at
+once, and is due by when the last one was sent: a reply that was read late is followed by the next renewal at once.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -18,12 +23,16 @@ from dtq.config import Settings
 from dtq.errors import QueueUnavailable
 from dtq.queue.claims import Claims
 from dtq.queue.connection import Client, connect, translated
+from dtq.roles import each
 from dtq_worker.faults import Faults
 
 __all__ = ["BEAT", "Heartbeat"]
 
 BEAT = 0.4
 """Seconds between renewals: a cancellation reaches its worker within a second."""
+
+AT_ONCE = {False: 64, True: 4}
+"""Renewals under way at once on a single server, where they share a packet, and on a cluster, where each takes a connection."""
 
 HUNG = 60.0
 """A thread that has not come around for so many seconds hangs: every call it makes ends within six, well or not."""
@@ -52,6 +61,8 @@ class Heartbeat:
         self._lost = lost
         self._damaged: set[str] = set()
         self._stop = threading.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stopped = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.last_beat = 0.0
         """Wall-clock time of the last renewal that succeeded."""
@@ -66,6 +77,9 @@ class Heartbeat:
     def stop(self) -> None:
         """End the thread."""
         self._stop.set()
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # it has ended already
+                self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(timeout=5)
 
     def problem(self) -> str | None:
@@ -82,6 +96,7 @@ class Heartbeat:
 
     async def _beat_on(self) -> None:
         """Beat until stopped, whatever happens: without this thread the worker's jobs would be given to others."""
+        self._loop = asyncio.get_running_loop()
         faults = Faults("heartbeat", base=BEAT, cap=2.0)
         while not self._stop.is_set():
             try:
@@ -94,25 +109,24 @@ class Heartbeat:
 
     async def _connected(self, faults: Faults) -> None:
         """Beat through one client until stopped."""
-        client = await connect(self._settings.redis_url, cluster=self._cluster, connections=4)
+        client = await connect(self._settings.redis_url, cluster=self._cluster, connections=AT_ONCE[True])
         claims = Claims(client, self._worker, int(self._settings.leaseseconds * 1000), 0, 0)
         try:
             while not self._stop.is_set():
+                due = time.monotonic() + BEAT
                 try:
                     await self._beat(client, claims)
                     faults.clear()
                 except QueueUnavailable as error:
                     self._tell_away(error)
-                await self._pause(BEAT)
+                await self._pause(max(0.0, due - time.monotonic()))
         finally:
             await claims.close()
             await client.aclose()
 
     async def _beat(self, client: Client, claims: Claims) -> None:
         queues = self._queues()
-        for queue in queues:
-            await self._renew(claims, queue)
-            self._last_turn = time.monotonic()
+        await each(queues, lambda queue: self._renew(claims, queue), AT_ONCE[self._cluster])
         if not queues:
             with translated():
                 await client.ping()  # a beat that asks nothing would pass for a healthy one
@@ -126,12 +140,15 @@ class Heartbeat:
 
     async def _pause(self, seconds: float) -> None:
         self._last_turn = time.monotonic()
-        await asyncio.to_thread(self._stop.wait, seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopped.wait()
 
     async def _renew(self, claims: Claims, queue: str) -> None:
         sent_at = time.monotonic()
         try:
             renewal = await claims.renew(queue)
+            self._last_turn = time.monotonic()
         except RedisError as error:  # its keys were damaged from outside: the other queues' leases matter all the more
             if queue not in self._damaged:
                 log.error("queue_damaged", queue=queue, error=str(error))
