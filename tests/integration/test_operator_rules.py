@@ -9,9 +9,11 @@ from kube_api import EMAIL, INVALID, ApiServer, Json, names, resync_of
 from structlog.testing import capture_logs
 
 from dtq.errors import QueueUnavailable, Unavailable
+from dtq.queue import Queue
 from dtq.schedule.spec import parse_spec
-from dtq.schedule.store import ScheduleStore
+from dtq.schedule.store import PREFIX, ScheduleStore
 from dtq_operator.kube import Api
+from dtq_operator.mirror import Mirror
 from dtq_operator.resource import Resource, parse_resource
 from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
@@ -165,3 +167,36 @@ async def test_what_is_no_longer_listed_is_forgotten(server: ApiServer, api: Api
     del server.resources[KEY]
     await looks.step()
     assert KEY not in syncer.seen
+
+
+# ---------------------------------------------------------------------- what the scheduler did
+
+
+async def started(tasks: Queue, schedules: ScheduleStore) -> None:
+    """A tick of the schedule has been started."""
+    await tasks.client.hset(f"{PREFIX}:e:ns.job", "last", await schedules.now())
+
+
+async def test_a_start_is_shown_and_its_refusal_told_once(
+    server: ApiServer, syncer: Syncer, schedules: ScheduleStore, tasks: Queue
+) -> None:
+    await syncer.sync(server.add(*KEY))
+    await started(tasks, schedules)
+    mirror = Mirror(schedules, syncer, "c")
+    server.refuse("PATCH", "ns", 422, **INVALID)
+    with capture_logs() as logs:
+        for _ in range(2):
+            await mirror.step()
+    assert [line["event"] for line in logs if line["log_level"] == "error"] == ["status_refused"]
+    assert "lastScheduleTime" not in server.resources[KEY]["status"]
+    del server.refused["PATCH", "ns"]
+    await mirror.step()
+    assert server.resources[KEY]["status"]["lastScheduleTime"]
+
+
+async def test_the_starts_of_a_predecessor_are_not_shown(server: ApiServer, syncer: Syncer, schedules: ScheduleStore, tasks: Queue) -> None:
+    await syncer.sync(server.add(*KEY, uid="old"))
+    await started(tasks, schedules)
+    syncer.noticed(server.add(*KEY, uid="new", observedGeneration=1))
+    await Mirror(schedules, syncer, "c").step()
+    assert server.resources[KEY]["status"] == {"observedGeneration": 1}
