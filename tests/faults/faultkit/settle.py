@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from dtq.config import Settings
 from dtq.job import TERMINAL, JobView
@@ -38,18 +39,20 @@ def views_of(redis_url: str, jobs: list[str]) -> dict[str, JobView | None]:
     return asyncio.run(ask())
 
 
-def settle(stand: Stand, seconds: float = 120.0) -> Verdict:
+def settle(stand: Stand, seconds: float = 120.0, **options: Any) -> Verdict:
     """Wait until every queue is empty and every accepted job has its row, then check the history.
 
-    What does not come to rest in time is not raised: the checker names the jobs that are missing.
+    What does not come to rest in time is not raised: the checker names the jobs that are missing. ``options`` are those of check.
     """
     jobs = accepted_jobs(read_history(stand.history))
 
     def at_rest() -> bool:
-        rows = {str(row["id"]) for row in stand.rows()}
+        if not _empty(stand):
+            return False
+        rows = stand.ids()
         if any(job not in rows for job in jobs):
             return False
-        return all(view is None or view.state in TERMINAL for view in views_of(stand.redis_url, jobs).values()) and _empty(stand)
+        return all(view is None or view.state in TERMINAL for view in views_of(stand.redis_url, jobs).values())
 
     late = ""
     try:
@@ -58,7 +61,7 @@ def settle(stand: Stand, seconds: float = 120.0) -> Verdict:
         late = str(error)
     rows = stand.rows()
     known = list(dict.fromkeys([*jobs, *(str(row["id"]) for row in rows)]))
-    verdict = check(read_history(stand.history), rows, views_of(stand.redis_url, known))
+    verdict = check(read_history(stand.history), rows, views_of(stand.redis_url, known), **options)
     if late:
         verdict.violations.append(late)
     return verdict

@@ -159,6 +159,11 @@ class Stand:
             if service.alive():
                 until(f"{service.name} is ready: {tail(service.output)}", service.ready, seconds)
 
+    def ids(self) -> set[str]:
+        """The ids of all rows of dtq.jobs."""
+        with psycopg.connect(self.database_url) as connection:
+            return {str(job) for (job,) in connection.execute("SELECT id FROM dtq.jobs")}
+
     def rows(self) -> list[dict[str, Any]]:
         """All rows of dtq.jobs."""
         with psycopg.connect(self.database_url, row_factory=psycopg.rows.dict_row) as connection:

@@ -1,0 +1,36 @@
+"""The rules of the checker: each is a function of the facts that tells what breaks it, with the source of the rule."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from faultkit.facts import Facts
+from faultkit.rules import acceptance, attempts, cancelling, fencing, outcome, ticks
+
+__all__ = ["EXCLUSIVE", "RULES"]
+
+Rule = Callable[[Facts], Iterator[str]]
+
+RULES: dict[str, Rule] = {
+    "accepted": acceptance.accepted,
+    "agreement": acceptance.agreement,
+    "one job": acceptance.one_job,
+    "refused": acceptance.refused,
+    "content": acceptance.content,
+    "started": acceptance.started,
+    "outcome": outcome.outcome,
+    "retries": outcome.retries,
+    "attempts": attempts.attempts,
+    "times": attempts.times,
+    "delay": attempts.delay,
+    "executions": attempts.executions,
+    "stale": fencing.stale,
+    "crashes": fencing.crashes,
+    "cancelled": cancelling.cancelled,
+    "seen": cancelling.seen,
+    "ticks": ticks.ticks,
+}
+"""All that always hold, by the name that a violation begins with."""
+
+EXCLUSIVE: Rule = fencing.exclusive
+"""Holds as long as workers are neither frozen nor cut off."""

@@ -1,0 +1,59 @@
+"""What a client was told stays true (docs/adr/0008; docs/architecture.md, "States": what has ended is ended)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from dtq.job import TERMINAL
+from faultkit.facts import Confirmed, Facts, Sight
+
+__all__ = ["cancelled", "seen"]
+
+
+def cancelled(facts: Facts) -> Iterator[str]:
+    """After a confirmed cancellation nothing of the job starts, and it stays cancelled, unless it was put back by hand.
+
+    Left out is the start of a claimed job by a worker that was frozen or cut off meanwhile: such a worker cannot know, and
+    its claim is void. It is counted (see figures).
+    """
+    for job, told in facts.confirmed.items():
+        for told_so in told:
+            yield from _broken(facts, job, told_so)
+
+
+def _broken(facts: Facts, job: str, told: Confirmed) -> Iterator[str]:
+    for run in facts.executions[job]:
+        late = run.started > told.at and not facts.retried_between(job, told.since, run.started)
+        if late and not facts.disturbed(run.worker, told.since, run.started, but=("SIGKILL",)):
+            yield f"{job}: started {(run.started - told.at) / 1e6:.0f} ms after its cancellation was confirmed"
+    for sight in facts.sights[job]:
+        if sight.since >= told.at and sight.state != "cancelled" and not facts.retried_between(job, told.since, sight.at):
+            yield f"{job}: was cancelled, and later {sight.state}"
+    row = facts.rows.get(job)
+    if row is not None and row.state != "cancelled" and not facts.retried_between(job, told.since, math.inf):
+        yield f"{job}: its cancellation was confirmed, and it has {row.state}"
+
+
+def seen(facts: Facts) -> Iterator[str]:
+    """An accepted job is never unknown; once it was seen in its final state, it is never seen in another of the same run.
+
+    Two looks are compared in time only if the second was asked after the first was answered.
+    """
+    for job, sights in facts.sights.items():
+        if any(sight.state == "unknown" for sight in sights):
+            yield f"{job}: was unknown to the API"
+        finals = [sight for sight in sights if sight.state in TERMINAL]
+        row = facts.rows.get(job)
+        for final in finals:
+            if row is not None and (row.replays < final.replays or (row.replays == final.replays and row.state != final.state)):
+                yield f"{job}: was seen as {final.state} (run {final.replays}), and its row says {row.state} (run {row.replays})"
+            yield from (f"{job}: was seen as {final.state}, then as {other.state}" for other in sights if _contradicts(final, other))
+
+
+def _contradicts(final: Sight, other: Sight) -> bool:
+    if other.state == "unknown":
+        return False
+    if other.state in TERMINAL and other.replays == final.replays:
+        return other.state != final.state
+    return other.since >= final.at and other.replays <= final.replays

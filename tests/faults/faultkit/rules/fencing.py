@@ -1,0 +1,70 @@
+"""A worker that was taken for dead changes nothing any more (docs/adr/0003), and none is while it lives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+from faultkit.facts import Execution, Facts, Row
+
+__all__ = ["crashes", "exclusive", "overlaps", "stale"]
+
+
+def stale(facts: Facts) -> Iterator[str]:
+    """A stored result is that of the attempt which the row calls succeeded: of its number, by its worker, ended well."""
+    for row in facts.planned():
+        if row.state == "succeeded":
+            yield from _result(facts, row)
+        elif row.result is not None:
+            yield f"{row.id}: {row.state}, and has a result"
+
+
+def _result(facts: Facts, row: Row) -> Iterator[str]:
+    result = row.result if isinstance(row.result, dict) else {}
+    run = facts.by_token.get(result.get("token", ""))
+    if run is None:
+        yield f"{row.id}: its result {result!r:.200} is of no execution"
+        return
+    if run.job != row.id:
+        yield f"{row.id}: has the result of {run.job}"
+    if run.state != "ok":
+        yield f"{row.id}: has the result of an execution that ended as {run.state or 'nobody knows'}"
+    last = row.attempts[-1] if row.attempts else None
+    if last is not None and (last.number != run.attempt or f"-{run.worker}-" not in last.worker):
+        yield f"{row.id}: attempt {last.number} by {last.worker} succeeded; the result is of attempt {run.attempt} by process {run.worker}"
+
+
+def crashes(facts: Facts) -> Iterator[str]:
+    """An execution without an end was cut off by its worker's death, and the job's row says so: lost under this number.
+
+    Otherwise the queue lost count of a crash, by which a job that kills its workers would run for ever. Left out are
+    jobs in processes of a pool, which are killed at a timeout, a cancellation and a stop; and workers that did not just die.
+    """
+    for row in facts.planned():
+        lost = {attempt.number for attempt in row.lost}
+        for run in facts.executions[row.id] if row.type == "task" else ():
+            if (
+                run.ended is None
+                and run.attempt not in lost
+                and not facts.disturbed(run.worker, run.started, run.started, but=("SIGKILL",))
+            ):
+                yield f"{row.id}: process {run.worker} never ended attempt {run.attempt}, and the row lists {sorted(lost)} as lost"
+
+
+def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
+    """Executions of one job of which the second began before the first had ended, while the first one's worker lived and
+    nothing kept it from renewing its lease."""
+    dead = {fault.pid: fault.at for fault in facts.faults if fault.text == "SIGKILL" and fault.target.startswith("worker")}
+    for runs in facts.executions.values():
+        for first, second in pairwise(runs):
+            lived = first.ended is not None and first.ended > second.started
+            unheard = first.ended is None and dead.get(first.worker, second.started) > second.started
+            if (lived or unheard) and not facts.disturbed(first.worker, first.started, second.started):
+                yield first, second
+
+
+def exclusive(facts: Facts) -> Iterator[str]:
+    """A job never runs twice at once, as long as workers live and reach Redis (docs/architecture.md, "Leases and fencing")."""
+    for first, second in overlaps(facts):
+        after = (second.started - first.started) / 1e9
+        yield f"{first.job}: ran in process {first.worker}, and {after:.3f} s later in {second.worker} too, while the first one lived"
