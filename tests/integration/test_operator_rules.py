@@ -121,8 +121,10 @@ async def test_a_spec_that_is_refused_can_still_suspend(server: ApiServer, synce
     assert entry.spec.timeZone != "Mars/Base"
 
 
-async def test_a_schedule_of_somebody_else_is_not_removed(syncer: Syncer, schedules: ScheduleStore) -> None:
-    await schedules.put("ns.job", parse_spec({"schedule": "@daily", "jobTemplate": EMAIL}))
+@pytest.mark.parametrize("owner", [{}, {"owner": "other/ns", "uid": "u", "generation": 1}])
+async def test_a_schedule_of_somebody_else_is_not_removed(syncer: Syncer, schedules: ScheduleStore, owner: dict[str, Any]) -> None:
+    """The API's, or another cluster's, whose resources were copied with their uids."""
+    await schedules.put("ns.job", parse_spec({"schedule": "@daily", "jobTemplate": EMAIL}), **owner)
     await syncer.remove(*KEY, "u")
     await syncer.flush()
     assert await names(schedules) == {"ns.job"}
