@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -172,7 +173,8 @@ def job_that_nobody_sent(story: Story, choice: random.Random) -> str:
 
 
 def refused_job(story: Story, choice: random.Random) -> str:
-    event = choice.choice([event for event in story.events if event.kind == "refused"])
+    sent = Counter(event.tag for event in story.events if event.kind == "sent")
+    event = choice.choice([event for event in story.events if event.kind == "refused" and sent[event.tag] == 1])
     row = copy.deepcopy(row_of(story, choice, succeeded))
     story.rows.append(row | {"id": "019d000000000001n-default", "schedule": None, "payload": {**row["payload"], "tag": event.tag}})
     return "refused"
@@ -293,10 +295,12 @@ def too_early(story: Story, choice: random.Random) -> str:
 
 def made_twice(story: Story, choice: random.Random) -> str:
     row = row_of(story, choice, lambda row: row["type"] == "task" and "failed" in outcomes(row))
-    number = row["attempts"][-1]["number"]
+    ended = choice.choice([e for e in story.events if e.kind == "end" and e.job == row["id"] and e.state != "ok"])
     story.now += 10**12  # long after the last fault
-    for kind in ("start", "end"):
-        story.note(kind, "worker 7", job=row["id"], tag=row["payload"]["tag"], attempt=number, token="twin", pid=7, state="error")
+    for twin in range(row["replays"] + 1):
+        about = {"job": row["id"], "tag": ended.tag, "attempt": ended.attempt, "token": f"twin-{twin}", "pid": 7}
+        story.note("start", "worker 7", **about)
+        story.note("end", "worker 7", **about, state="error")
     return "executions"
 
 

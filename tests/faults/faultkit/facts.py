@@ -34,6 +34,7 @@ class Execution(NamedTuple):
     job: str
     tag: str
     attempt: int
+    """As the handler is told: a retry by hand begins anew with 1, while its row's numbers go on."""
     token: str
     worker: int
     """Process id of the worker."""
@@ -100,6 +101,11 @@ class Row:
     def lost(self) -> list[Attempt]:
         """Its attempts whose workers were taken for dead."""
         return [attempt for attempt in self.attempts if attempt.outcome == "lost"]
+
+    def is_of(self, run: Execution, attempt: Attempt) -> bool:
+        """Whether the execution can be the one that is listed as this attempt."""
+        fits = run.attempt == attempt.number if self.replays == 0 else run.attempt <= attempt.number
+        return fits and f"-{run.worker}-" in attempt.worker
 
     @property
     def lives(self) -> list[list[Attempt]]:

@@ -29,8 +29,9 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     - ``retry_sent``, ``retried``, ``retry_refused``: ``job``, put back by hand, or known not to be
     - ``seen``: a look at the job: ``job``, ``state``, ``replays``
 
-    Handlers (``who`` is "worker PID"): ``start`` and ``end``: ``job``, ``tag``, ``attempt``, ``token`` (of this execution),
-    ``state`` (end: ok, error, permanent, cancelled), ``plan``, ``pid`` (of the worker, also where one of its processes runs the job).
+    Handlers (``who`` is "worker PID"): ``start`` and ``end``: ``job``, ``tag``, ``attempt`` (which a retry by hand begins anew
+    with 1), ``token`` (of this execution), ``state`` (end: ok, error, permanent, cancelled), ``plan``, ``pid`` (of the worker, also
+    where one of its processes runs the job).
 
     Faults (``who`` is "fault"): ``fault``: ``text`` says what was done (kill, stop, cont, cut ...) and ``target`` to whom;
     ``pid`` is the process that was hit, if it was one.

@@ -55,6 +55,8 @@ class _Job:
     result: dict[str, Any] | None = None
     error: JobError | None = None
     started: int | None = None
+    before: int = 0
+    """Attempts of earlier lives."""
 
 
 class Story:
@@ -100,7 +102,7 @@ class Story:
             self.note("seen", who, job=job.id, state=job.state.value)
             self.note("retry_sent", who, job=job.id)
             self.note("retried", who, job=job.id)
-            job.replays, job.state, job.error = 1, State.QUEUED, None
+            job.replays, job.state, job.error, job.before = 1, State.QUEUED, None, len(job.attempts)
             self._live(job)
         self.note("seen", who, job=job.id, state=job.state.value, replays=job.replays)
         self._store(job)
@@ -147,7 +149,7 @@ class Story:
 
     def _execution(self, job: _Job, state: str) -> tuple[dict[str, Any], int, int]:
         """Start and end; returns what the handler returns, and when it ran."""
-        number = len(job.attempts) + 1
+        number = len(job.attempts) - job.before + 1
         self._count += 1
         about = {"job": job.id, "tag": job.tag, "attempt": number, "token": f"token-{self._count}", "pid": self._worker}
         who = f"worker {self._worker}"

@@ -79,17 +79,18 @@ def executions(facts: Facts) -> Iterator[str]:
     moment in which they are handed back, and what a worker could not report as it was stopped or cut off.
     """
     for row in facts.planned():
-        runs = _by_number(facts.executions[row.id])
+        runs = facts.executions[row.id]
         for attempt in row.failures:
             if attempt.error is not None and attempt.error.message == "as planned":
-                made = [run for run in runs[attempt.number] if run.state in ("error", "permanent")]
-                if not any(f"-{run.worker}-" in attempt.worker for run in made):
+                made = [run for run in runs if run.state in ("error", "permanent")]
+                if not any(row.is_of(run, attempt) for run in made):
                     yield f"{row.id}: attempt {attempt.number} failed, says its row; no execution by {attempt.worker} did"
         if row.type != "task":
             continue
-        for number, some in runs.items():
+        for number, some in _by_number(runs).items():
             ended = [run for run in some if run.state in ENDED]
-            if len(ended) > 1 and not facts.disturbed(ended[0].worker, ended[0].started, ended[1].started, but=KILLS):
+            twice = len(ended) > 1 + row.replays
+            if twice and not facts.disturbed(ended[0].worker, ended[0].started, ended[-1].started, but=KILLS):
                 yield f"{row.id}: attempt {number} was made {len(ended)} times by {[run.worker for run in ended]}"
 
 

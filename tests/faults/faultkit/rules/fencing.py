@@ -30,7 +30,7 @@ def _result(facts: Facts, row: Row) -> Iterator[str]:
     if run.state != "ok":
         yield f"{row.id}: has the result of an execution that ended as {run.state or 'nobody knows'}"
     last = row.attempts[-1] if row.attempts else None
-    if last is not None and (last.number != run.attempt or f"-{run.worker}-" not in last.worker):
+    if last is not None and not row.is_of(run, last):
         yield f"{row.id}: attempt {last.number} by {last.worker} succeeded; the result is of attempt {run.attempt} by process {run.worker}"
 
 
@@ -41,14 +41,24 @@ def crashes(facts: Facts) -> Iterator[str]:
     jobs in processes of a pool, which are killed at a timeout, a cancellation and a stop; and workers that did not just die.
     """
     for row in facts.planned():
-        lost = {attempt.number for attempt in row.lost}
-        for run in facts.executions[row.id] if row.type == "task" else ():
-            if (
-                run.ended is None
-                and run.attempt not in lost
-                and not facts.disturbed(run.worker, run.started, run.started, but=("SIGKILL",))
-            ):
-                yield f"{row.id}: process {run.worker} never ended attempt {run.attempt}, and the row lists {sorted(lost)} as lost"
+        unheard = [run for run in facts.executions[row.id] if run.ended is None] if row.type == "task" else []
+        for run in _not_lost(row, unheard):
+            if not facts.disturbed(run.worker, run.started, run.started, but=("SIGKILL",)):
+                numbers = [attempt.number for attempt in row.lost]
+                yield f"{row.id}: process {run.worker} never ended attempt {run.attempt}, and the row lists {numbers} as lost"
+
+
+def _not_lost(row: Row, unheard: list[Execution]) -> list[Execution]:
+    """Those of the executions for which the row lists no lost attempt; each needs one of its own."""
+    lost = row.lost
+    left = []
+    for run in unheard:
+        attempt = next((attempt for attempt in lost if row.is_of(run, attempt)), None)
+        if attempt is None:
+            left.append(run)
+        else:
+            lost.remove(attempt)
+    return left
 
 
 def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
