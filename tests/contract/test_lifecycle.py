@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from dtq.errors import IllegalTransition, InvalidCursor, InvalidJobId
-from dtq.job import NewJob, State, TerminalJob
+from dtq.job import Attempt, NewJob, State, TerminalJob
 from dtq.queue import LiveFilter, Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 
@@ -238,6 +239,26 @@ async def test_replay_from_the_row_when_redis_has_forgotten(queue: Queue, put: P
     assert await queue.replay(job_id) is None
     assert await queue.replay(job_id, row) is not None
     assert await state_of(queue, job_id) is State.QUEUED
+
+
+async def test_attempts_are_numbered_on_though_only_the_latest_are_kept(queue: Queue, worker: MakeWorker, put: Put, until: Until) -> None:
+    job_id, _ = await put("failed")
+    [row] = await rows(queue)
+    await queue.client.delete(keys.failed("default", job_id))
+    history = [Attempt(number, "w1", outcome="failed") for number in range(1, 26)]
+    await queue.replay(job_id, msgspec.structs.replace(row, attempts=history))
+    [job] = (await worker("w2", lease_ms=1).claim("default", 1)).jobs
+    running = await queue.get(job_id)
+    assert running is not None
+    assert job.number == running.attempts[-1].number == 26
+
+    async def taken() -> int:
+        return (await queue.reclaim("default")).requeued
+
+    await until(taken, "the job of the dead worker to be taken")
+    [job] = (await worker().claim("default", 1)).jobs
+    assert [attempt.number for attempt in job.history] == list(range(6, 27))
+    assert job.number == 27
 
 
 @pytest.mark.parametrize("state", [*LIVE, "succeeded"])

@@ -74,6 +74,15 @@ def test_attempts_of_a_replayed_job_are_numbered_on() -> None:
     assert msgspec.json.decode(ending.finish.text, type=Attempt).number == 2
 
 
+def test_attempts_are_numbered_on_where_only_the_latest_are_known() -> None:
+    past = tuple(Attempt(number, "w", outcome="failed") for number in range(6, 26))
+    ending = end(claimed(replays=5, history=past), failed(ValueError("bad")))
+    assert msgspec.json.decode(ending.finish.text, type=Attempt).number == 26
+    row = end(claimed(replays=5, history=past), Outcome("succeeded", 10, 20)).row
+    assert row is not None
+    assert row.attempts[-1].number == 26
+
+
 def test_permanent_fails_at_once() -> None:
     ending = end(claimed(), failed(Permanent("never"), "permanent"))
     assert (ending.finish.op, ending.label) == ("f", "failed")

@@ -120,7 +120,7 @@ def conclude(job: ClaimedJob, worker: str, outcome: Outcome, policy: Policy) -> 
     decision = decide(outcome.cause or Permanent(), job.failures + 1, limit, policy.backoff)
     if decision.retry_in is None:
         return _end(job, worker, outcome, State.FAILED)
-    attempt = Attempt(len(job.history) + 1, worker, outcome.started, outcome.finished, "retry", outcome.error, outcome.logs)
+    attempt = Attempt(job.number, worker, outcome.started, outcome.finished, "retry", outcome.error, outcome.logs)
     return Ending(Finish(job, "r", _encode(attempt), int(decision.retry_in * 1000)), None, "retried", outcome)
 
 
@@ -135,7 +135,7 @@ def _payload(text: bytes, error: JobError | None) -> msgspec.Raw:
 
 
 def _end(job: ClaimedJob, worker: str, outcome: Outcome, state: State) -> Ending:
-    attempt = Attempt(len(job.history) + 1, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
+    attempt = Attempt(job.number, worker, outcome.started, outcome.finished, state.value, outcome.error, outcome.logs)
     row = TerminalJob(
         id=job.id,
         queue=job.queue,

@@ -40,9 +40,10 @@ local function take(lane, eid, worker, idle)
       rec = record_of_entry(lane, eid, fields)
     end
     if rec then
-      local number = select(2, string.gsub(rec.a or '', '{"number":', '')) + 1
-      local attempt = '{"number":' .. number .. ',"worker":' .. cjson.encode(worker) .. ',"started":' .. text(now - idle) ..
-        ',"finished":' .. text(now) .. ',"outcome":"lost","error":{"kind":"worker_lost","message":"the worker stopped renewing its lease"}}'
+      local last = string.match(rec.a or '', '.*{"number":(%d+)') -- of the history only the latest part may be left
+      local attempt = '{"number":' .. text(tonumber(last or 0) + 1) .. ',"worker":' .. cjson.encode(worker) ..
+        ',"started":' .. text(now - idle) .. ',"finished":' .. text(now) ..
+        ',"outcome":"lost","error":{"kind":"worker_lost","message":"the worker stopped renewing its lease"}}'
       rec.a = (rec.a and rec.a ~= '') and rec.a .. ',' .. attempt or attempt
       rec.c = text(tonumber(rec.c or '0') + 1)
       if redis.call('HEXISTS', p .. ':cancel', id) == 1 then

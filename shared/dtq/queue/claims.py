@@ -44,8 +44,13 @@ class ClaimedJob(msgspec.Struct, gc=False):
 
     @property
     def attempt(self) -> int:
-        """Number of the attempt that this claim is for, from 1."""
+        """Number of the attempt that this claim is for, from 1; a retry by hand begins anew."""
         return self.failures + self.crashes + 1
+
+    @property
+    def number(self) -> int:
+        """The same in the job's history, which goes on after a retry by hand, and of which only the latest part is kept."""
+        return self.history[-1].number + 1 if self.history else 1
 
 
 class Claim(msgspec.Struct):

@@ -125,7 +125,8 @@ def live_view(job_id: str, queue: str, reply: list[Any]) -> JobView:
     if worker:
         state = State.RUNNING
         started = now - idle
-        attempts = (*attempts, Attempt(len(attempts) + 1, worker.decode(errors="replace"), started))
+        number = attempts[-1].number + 1 if attempts else 1
+        attempts = (*attempts, Attempt(number, worker.decode(errors="replace"), started))
     elif rec.get(b"st") in (b"scheduled", b"retrying"):
         state = State(rec[b"st"].decode())
     return JobView(
