@@ -154,14 +154,16 @@ def differs_in_redis(story: Story, choice: random.Random) -> str:
 
 def second_job_of_a_key(story: Story, choice: random.Random) -> str:
     keyed = choice.choice([event for event in story.events if event.kind == "sent" and event.key])
-    row = next((row for row in story.rows if row["payload"]["tag"] == keyed.tag), story.rows[0])
-    story.rows.append(copy.deepcopy(row) | {"id": "019d000000000001n-default", "payload": {**row["payload"], "tag": keyed.tag}})
-    story.rows.append(copy.deepcopy(row) | {"id": "019d000000000002n-default", "payload": {**row["payload"], "tag": keyed.tag}})
+    row = choice.choice([row for row in story.rows if succeeded(row)])
+    for number in (1, 2):
+        changes = {"id": f"019d00000000000{number}n-default", "schedule": None, "payload": {**row["payload"], "tag": keyed.tag}}
+        story.rows.append(copy.deepcopy(row) | changes)
     return "one job"
 
 
 def second_job_of_a_submission(story: Story, choice: random.Random) -> str:
-    event = choice.choice([event for event in story.events if event.kind == "sent" and not event.key])
+    taken = {event.tag for event in story.events if event.kind == "accepted"}
+    event = choice.choice([event for event in story.events if event.kind == "sent" and not event.key and event.tag in taken])
     story.note("accepted", "client 9", tag=event.tag, job="019d000000000001n-default", status=202)
     return "one job"
 
@@ -234,8 +236,8 @@ def failed_though_well(story: Story, choice: random.Random) -> str:
 
 
 def failed_too_often(story: Story, choice: random.Random) -> str:
-    row = row_of(story, choice, lambda row: row["payload"]["kind"] == "always" and row["replays"] == 0)
-    row["max_retries"] = len(row["attempts"]) - 2
+    row = row_of(story, choice, lambda row: row["replays"] == 0 and outcomes(row).count("failed") == 1)
+    row["max_retries"] = sum(outcome != "lost" for outcome in outcomes(row)) - 2
     return "retries"
 
 
@@ -246,9 +248,9 @@ def more_lives_than_asked(story: Story, choice: random.Random) -> str:
 
 
 def went_on_after_permanent(story: Story, choice: random.Random) -> str:
-    row = row_of(story, choice, lambda row: row["payload"]["kind"] == "permanent")
-    row["attempts"][0]["outcome"] = "retry"
-    row["attempts"].append(row["attempts"][0] | {"number": len(row["attempts"]) + 1})
+    row = row_of(story, choice, lambda row: row["error"] is not None and row["error"]["kind"] == "permanent")
+    row["attempts"][-1]["outcome"] = "retry"
+    row["attempts"].append(row["attempts"][-1] | {"number": len(row["attempts"]) + 1})
     return "retries"
 
 
@@ -288,8 +290,10 @@ def other_start(story: Story, choice: random.Random) -> str:
 
 
 def too_early(story: Story, choice: random.Random) -> str:
-    event = choice.choice([event for event in story.events if event.kind == "sent" and event.plan.get("delay")])
-    retold(story, event, plan={**event.plan, "delay": 1000})
+    began = {event.tag for event in story.events if event.kind == "start"}
+    tag = choice.choice(sorted({event.tag for event in story.events if event.plan.get("delay") and event.tag in began}))
+    for event in [event for event in story.events if event.kind == "sent" and event.tag == tag]:
+        retold(story, event, plan={**event.plan, "delay": 1000})
     return "delay"
 
 
