@@ -175,6 +175,8 @@ async def test_nothing_is_watched_while_all_are_refused(
     scopes = Scopes(api, ["only"])
     await scopes.look()
     async with watching(api, syncer, scopes):
+        for _ in range(50):  # turns in which the watch would begin: nothing before that waits for an answer
+            await asyncio.sleep(0)
         del server.refused["GET", "only"]
         assert server.watching == {}
         await scopes.look()
