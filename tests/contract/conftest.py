@@ -25,6 +25,8 @@ from dtq.job import Attempt, JobError, State, TerminalJob
 from dtq.queue import Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 
+pytest.register_assert_rewrite("queue_machine", "queue_model", "queue_system")
+
 BACKENDS = ("valkey", "cluster", "redis", "fakeredis")
 
 EXCLUDED: dict[tuple[str, str], str] = {
@@ -188,6 +190,9 @@ def end() -> Callable[..., Finish]:
             error=JobError("error", "boom") if how == "failed" else None,
             attempts=[*job.history, attempt],
             priority=job.priority,
+            timeout=job.timeout,
+            max_retries=job.max_retries,
+            schedule=job.schedule,
         )
         return Finish(job, "f" if how == "failed" else "k", msgspec.json.encode(row))
 

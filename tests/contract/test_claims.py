@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dtq.job import NewJob, State
-from dtq.queue import Queue, Reclaimed
+from dtq.queue import LiveFilter, Queue, Reclaimed
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 
 MakeWorker = Callable[..., Claims]
@@ -261,6 +261,19 @@ async def test_finishing_twice_is_stale(queue: Queue, worker: MakeWorker, end: M
     await claims.finish("default", [end(job, "succeeded")])
     assert (await claims.finish("default", [end(job, "succeeded")])).stale == {0}
     assert len(await outbox(queue)) == 1
+
+
+@pytest.mark.parametrize("how", ["succeeded", "failed", "retry", "hand_back"])
+async def test_finishing_twice_in_one_batch_ends_once(queue: Queue, worker: MakeWorker, end: MakeEnd, how: str) -> None:
+    await submit(queue)
+    claims = worker()
+    [job] = await take(claims)
+    done = await claims.finish("default", [end(job, how, 60_000), end(job, how, 60_000)])
+    assert 0 not in done.stale
+    assert len(await outbox(queue)) == (1 if how in ("succeeded", "failed") else 0)
+    page, _ = await queue.list_live(LiveFilter(), None, 10)
+    assert [view.id for view in page] == ([] if how in ("succeeded", "failed") else [job.id])
+    assert [len(view.attempts) for view in page] in ([], [1 if how == "retry" else 0])
 
 
 async def test_own_earlier_attempt_is_stale(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:

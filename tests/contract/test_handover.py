@@ -106,6 +106,12 @@ async def test_word_is_left_on_request(queue: Queue, worker: MakeWorker) -> None
     assert await box(claims) == [None]
 
 
+async def test_word_of_a_worker_that_is_gone_does_not_stay(queue: Queue, worker: MakeWorker) -> None:
+    """It has no lease, so reclaim knows nothing of it."""
+    await worker("gone").retract("default", word=True)
+    assert 0 < await queue.client.pttl(keys.box("default", "gone")) <= 3_600_000
+
+
 async def test_dead_worker_is_passed_over(queue: Queue, worker: MakeWorker) -> None:
     dead, alive = await idle(worker("dead", DEAD)), await idle(worker("alive"))
     [job_id] = await submit(queue)

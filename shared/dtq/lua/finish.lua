@@ -46,7 +46,8 @@ for lane, n in pairs(ending) do
 end
 
 local function is_mine(lane, eid)
-  if mine[lane][eid] then return true end
+  local known = mine[lane][eid]
+  if known ~= nil then return known end
   local found = redis.pcall('XPENDING', p .. ':' .. lane, GROUP, eid, eid, 1, worker)
   return not found.err and found[1] ~= nil
 end
@@ -70,6 +71,7 @@ for i = 4, #ARGV, 6 do
     odd[#odd + 1] = index
     odd[#odd + 1] = 0
   else
+    mine[lane][eid] = false -- the same claim once more in this batch is stale
     local list = gone[lane]
     list[#list + 1] = eid
     if op == 'k' or op == 'f' then

@@ -8,5 +8,8 @@ local p, box = KEYS[1], KEYS[1] .. ':box:' .. ARGV[1]
 redis.call('ZREM', p .. ':idle', ARGV[1])
 local found = redis.call('LRANGE', box, 0, -1)
 if #found > 0 then redis.call('DEL', box) end
-if ARGV[2] == '1' then redis.call('RPUSH', box, '') end
+if ARGV[2] == '1' then
+  redis.call('RPUSH', box, '')
+  redis.call('PEXPIRE', box, 3600000) -- a worker that has no lease any more, and dies before it reads this, is never tidied up after
+end
 return found
