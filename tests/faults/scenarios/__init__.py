@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import load
+from scenarios import kills, load
 
 __all__ = ["ALL"]
 
-ALL: list[Scenario] = [load.SCENARIO]
+ALL: list[Scenario] = [load.SCENARIO, kills.SCENARIO]
