@@ -74,7 +74,7 @@ RULES: list[tuple[str, Json]] = [
     ("*existingSecretKey", _string("[A-Za-z0-9._-]+")),
     ("*existingClaim", _string(NAME)),
     ("auth.extraKeys", {"type": "array", "items": _string(r"[A-Za-z0-9._@-]{1,64} (read|submit|admin) sha256:[0-9a-f]{64}", empty=False)}),
-    ("redis.url", _string(r"rediss?://.+")),
+    ("redis.url", _string(r"(rediss?|sentinel)://.+")),
     ("database.url", _string(r"postgres(ql)?://.+")),
     ("valkey.password", _string(r"[A-Za-z0-9._~-]+")),
     ("postgresql.password", _string(r"[A-Za-z0-9._~-]+")),

@@ -12,6 +12,8 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from dtq.errors import ConfigError
+from dtq.masking import masked
+from dtq.sentinel import SCHEME, parse_sentinel
 
 __all__ = ["QUEUE_NAME", "Settings", "load_as", "load_settings", "parse_addr"]
 
@@ -38,7 +40,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True, case_sensitive=False)
 
     redisaddr: str = Field(
-        "127.0.0.1:6379", description="Redis or Valkey: host:port, or a redis:// or rediss:// URL. Cluster mode is detected."
+        "127.0.0.1:6379",
+        description="Redis or Valkey: host:port, or a redis://, rediss:// or sentinel:// URL. Cluster mode is detected.",
+    )
+    waitreplicas: int = Field(
+        0, ge=0, le=10, description="Replicas of Redis that must have a write before it is answered; else the answer is 503. 0 asks none."
     )
     databaseurl: str = Field("postgresql://127.0.0.1:5432/dtq", description="PostgreSQL URL.", repr=False)
     apiaddr: str = Field("127.0.0.1:8080", description="Where the submitter listens: host:port.")
@@ -96,10 +102,13 @@ class Settings(BaseSettings):
     def _is_redis(cls, value: str) -> str:
         if value.startswith(("redis://", "rediss://", "unix://")):
             return value
+        if value.startswith(SCHEME):
+            parse_sentinel(value)
+            return value
         try:
             parse_addr(value)
         except ValueError:
-            raise ValueError("expected host:port, or a redis:// or rediss:// URL") from None
+            raise ValueError("expected host:port, or a redis://, rediss:// or sentinel:// URL") from None
         return value
 
     @field_validator("databaseurl")
@@ -162,6 +171,6 @@ def load_as(kind: type[S], **overrides: object) -> S:
         for item in error.errors():
             name = str(item["loc"][0]).upper() if item["loc"] else "settings"
             hidden = name in {"SMTPPASSWORD", "DATABASEURL"}
-            value = "(not shown)" if hidden else repr(item["input"])
+            value = "(not shown)" if hidden else masked(repr(item["input"]))
             lines.append(f"{name}={value}: {item['msg'].removeprefix('Value error, ')}")
         raise ConfigError("\n".join(lines)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import textwrap
 from collections.abc import Callable
@@ -11,12 +10,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from dtq.config import Settings
+from dtq.masking import masked
 
 __all__ = ["FORMATS", "Row", "rows", "show"]
 
 SECRET: Final = frozenset({"smtppassword"})
-_PASSWORD = re.compile(r"(?<=://)([^/@:\s]*):[^/\s]*(?=@)")
-_PASSWORD_OPTION = re.compile(r"(?i)((?:password|passfile|secret|token|sig)\w*=)[^&\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ def _masked(name: str, value: object) -> str:
     text = _written(value)
     if name in SECRET:
         return "***" if text else ""
-    return _PASSWORD_OPTION.sub(r"\1***", _PASSWORD.sub(r"\1:***", text))
+    return masked(text)
 
 
 def _written(value: Any) -> str:

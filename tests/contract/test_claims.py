@@ -254,12 +254,26 @@ async def test_late_finish_after_a_newer_end_changes_nothing(queue: Queue, worke
     assert await state(queue, job_id) is State.FAILED
 
 
-async def test_finishing_twice_is_stale(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
+@pytest.mark.parametrize("how", ["succeeded", "failed", "cancelled", "retry"])
+async def test_an_ending_whose_answer_was_lost_may_be_sent_again(queue: Queue, worker: MakeWorker, end: MakeEnd, how: str) -> None:
+    await submit(queue)
+    claims = worker()
+    [job] = await take(claims)
+    ending = end(job, how, 60_000)
+    await claims.finish("default", [ending])
+    again = await claims.finish("default", [ending])
+    assert (again.outbox, again.stale, again.repeated) == (None, set(), {0})
+    assert len(await outbox(queue)) == (0 if how == "retry" else 1)
+
+
+async def test_another_ending_of_a_job_that_has_ended_is_stale(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
     await submit(queue)
     claims = worker()
     [job] = await take(claims)
     await claims.finish("default", [end(job, "succeeded")])
-    assert (await claims.finish("default", [end(job, "succeeded")])).stale == {0}
+    for how in ("failed", "retry", "hand_back"):
+        done = await claims.finish("default", [end(job, how)])
+        assert (done.stale, done.repeated) == ({0}, set())
     assert len(await outbox(queue)) == 1
 
 

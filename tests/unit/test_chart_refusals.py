@@ -182,7 +182,7 @@ SCHEMA: list[tuple[Json, str]] = [
     ({"config": {"RESULTTTL": 0}}, "at '/config/RESULTTTL': minimum: got 0, want 1"),
     ({"config": {"LOGLEVEL": "LOUD"}}, "at '/config/LOGLEVEL': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
     ({"config": {"REDISADDR": "x"}}, "at '/config': additional properties 'REDISADDR' not allowed"),
-    ({"redis": {"url": "http://x"}}, "at '/redis/url': 'http://x' does not match pattern '^(rediss?://.+)?$'"),
+    ({"redis": {"url": "http://x"}}, "at '/redis/url': 'http://x' does not match pattern '^((rediss?|sentinel)://.+)?$'"),
     ({"workers": {"p": {}}}, "at '/workers/p': missing property 'queues'"),
     ({"workers": {"p": {"queues": []}}}, "at '/workers/p/queues': minItems: got 0, want 1"),
     ({"workers": {"p": {"queues": ["Two Words"]}}}, "at '/workers/p/queues/0': 'Two Words' does not match pattern"),

@@ -59,6 +59,9 @@ def _memory(node: str, info: dict[str, Any]) -> Memory:
 
 
 def _address(client: Client) -> str:
+    primary = getattr(client.connection_pool, "master_address", None)  # the one that Sentinels have named
+    if primary:
+        return f"{primary[0]}:{primary[1]}"
     where = client.connection_pool.connection_kwargs
     return str(where["path"]) if "path" in where else f"{where.get('host', '')}:{where.get('port', 6379)}"
 

@@ -38,6 +38,13 @@ FULL = 0.01
 FAREWELL = 5.0
 """Seconds at a stop for taking back what was left in boxes. Without Redis, the end of the lease frees it."""
 
+MOST_UNSENT = 5_000
+"""Jobs that have ended and whose end the queue has not confirmed; with more of them, as while replicas are away (WAITREPLICAS),
+nothing is claimed."""
+
+UNSENT_PAUSE = 0.1
+"""Seconds until the next look at them."""
+
 NEW_QUEUES = 0.5
 """Seconds between looks for queues that did not exist before (QUEUES=*)."""
 
@@ -47,12 +54,13 @@ log = structlog.get_logger("dtq.worker")
 class Fetcher:
     """Keeps the executor's slots filled until stopped."""
 
-    def __init__(self, queue: Queue, claims: Claims, executor: Executor, recovery: Recovery) -> None:
-        """Claim from the queues that QUEUES names."""
+    def __init__(self, queue: Queue, claims: Claims, executor: Executor, recovery: Recovery, unsent: Callable[[], int]) -> None:
+        """Claim from the queues that QUEUES names. ``unsent()``: how many ends of jobs are not confirmed."""
         self._queue = queue
         self._claims = claims
         self._executor = executor
         self._recovery = recovery
+        self._unsent = unsent
         self._fixed = queue.settings.queue_names
         self._names: list[str] = list(self._fixed or [])
         self._hot: dict[str, None] = dict.fromkeys(self._names)
@@ -117,6 +125,9 @@ class Fetcher:
             self._inbox.listen(self._names)  # whatever comes, nothing may stay unread in a box
         if self._executor.free <= 0:
             await self._wait_for_slot()
+            return
+        if self._unsent() > MOST_UNSENT:
+            await self._pause(UNSENT_PAUSE)
             return
         self._heat_due()
         name = next((known for known in self._names if known in self._hot), None)

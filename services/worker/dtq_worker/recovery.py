@@ -1,7 +1,8 @@
 """Finds jobs that were claimed for this worker without its knowledge, and gives them back.
 
-When the connection breaks between a claim and its answer, the server may have handed out jobs that no one runs. Since
-this worker goes on renewing its lease, nobody would ever reclaim them.
+When the connection breaks between a claim and its answer, the server may have handed out jobs that no one runs. And a
+replica that takes over may not have heard of the last jobs' ends: it has them as claimed by a worker that is done with them.
+Since this worker goes on renewing its lease, nobody would ever reclaim them.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ __all__ = ["Recovery"]
 
 LATER = 6.0
 """Seconds until the second look: a server that hung may execute a claim after the worker has given up waiting for it."""
+
+ROUTINE = 15.0
+"""Seconds between looks when nothing has failed: a replica can take over without a call of this worker failing."""
 
 MOST = 1000
 """Claims of one lane looked at, besides those this worker knows of."""
@@ -49,8 +53,8 @@ class Recovery:
 
     def doubts(self, queue: str) -> bool:
         """Whether it is time to look."""
-        looks = self._looks.get(queue)
-        return looks[0] <= time.monotonic() if looks else False
+        now = time.monotonic()
+        return self._looks.setdefault(queue, [now + ROUTINE])[0] <= now
 
     async def check(self, queue: str) -> None:
         """Look.
@@ -64,6 +68,8 @@ class Recovery:
             log.warning("claims_given_back", queue=queue, jobs=[item.job.id for item in lost])
             await self._claims.finish(queue, lost)
         looks.pop(0)
+        if not looks:
+            looks.append(time.monotonic() + ROUTINE)
 
     async def _lost(self, queue: str, lane: str) -> list[Finish]:
         stream = keys.lane(queue, lane)

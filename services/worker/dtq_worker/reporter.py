@@ -79,7 +79,8 @@ class Reporter:
 
     ``recorded(queue, outbox entry, rows, bytes)`` gets what is now terminal; ``counted`` every ending sent. An ending
     that the server refuses while it takes others is replaced by ``spoiled(ending, error)``; if that is refused too, it is
-    given up: ``dropped(queue)`` has its claim given back.
+    given up: ``doubted(queue)`` has its claim given back. So it has claims that this worker does not know of, which a server
+    may have that has taken over from another.
     """
 
     def __init__(
@@ -88,11 +89,11 @@ class Reporter:
         recorded: Callable[[str, str, list[TerminalJob], int], None],
         counted: Callable[[list[Ending]], None],
         spoiled: Callable[[Ending, Exception], Ending],
-        dropped: Callable[[str], None],
+        doubted: Callable[[str], None],
     ) -> None:
         """Send through ``claims``."""
         self._spoiled = spoiled
-        self._dropped = dropped
+        self._doubted = doubted
         self._claims = claims
         self._recorded = recorded
         self._counted = counted
@@ -128,7 +129,9 @@ class Reporter:
                 self._pending[queue] = self._pending.pop(queue)  # the next try is another queue's, if there is one
                 delay = self._faults.note(error)
                 log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
-                if not isinstance(error, QueueUnavailable):
+                if isinstance(error, QueueUnavailable):
+                    self._doubted(queue)
+                else:
                     self._refused(queue, line, len(batch), error)
                 await asyncio.sleep(delay)
                 continue
@@ -154,19 +157,22 @@ class Reporter:
             line.endings.append(ending)
             return
         log.error("claim_dropped", job=ending.finish.job.id, queue=queue, error=str(error))
-        self._dropped(queue)
+        self._doubted(queue)
         if not line.endings:
             self._pending.pop(queue, None)
 
     def _confirmed(self, queue: str, batch: list[Ending], done: Finished) -> None:
-        if done.stale or done.cancelled:
+        repeated: list[Ending] = []
+        if done.stale or done.cancelled or done.repeated:
             for index in done.stale:
                 log.warning("stale_attempt", job=batch[index].finish.job.id, queue=queue)
-            batch = [ending for index, ending in enumerate(batch) if index not in done.stale and index not in done.cancelled]
+            repeated = [batch[index] for index in done.repeated]  # the outbox has their rows, in an entry that only it knows
+            odd = done.stale | done.cancelled | done.repeated
+            batch = [ending for index, ending in enumerate(batch) if index not in odd]
         rows = [ending.row for ending in batch if ending.row is not None]
         if done.outbox is not None and rows:
             self._recorded(queue, done.outbox, rows, sum(len(ending.finish.text) for ending in batch if ending.row is not None))
-        self._counted(batch)
+        self._counted(batch + repeated)
 
     async def flush(self) -> None:
         """Return when everything is sent."""

@@ -68,7 +68,7 @@ class Worker:
         self._keeping_long = False
         recovery = Recovery(queue.client, self._claims, self._held)
         self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt)
-        self._fetcher = Fetcher(queue, self._claims, self._executor, recovery)
+        self._fetcher = Fetcher(queue, self._claims, self._executor, recovery, lambda: self._reporter.backlog)
         self._heartbeat = Heartbeat(settings, self.name, queue.cluster, self._queues_to_renew, self._on_cancels, self._on_lost)
 
     def start(self) -> None:

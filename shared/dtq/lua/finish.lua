@@ -7,7 +7,8 @@
 --       r retry:     a = the attempt as JSON, b = delay in ms; counts a failure
 --       h hand back: a, b unused; counts nothing
 -- Reply {now, outbox entry id or '', (index, what)*}: only jobs for which something else happened than asked, what =
---       0 stale (the claim is no longer this worker's: nothing was changed), 2 cancelled instead of retried.
+--       0 stale (the claim is no longer this worker's: nothing was changed), 1 the same, because this very ending was
+--       written before (its reply was lost), 2 cancelled instead of retried.
 --#include common
 local p, worker, resultttl, deadttl = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 despite_full_memory(p)
@@ -52,6 +53,12 @@ local function is_mine(lane, eid)
   return not found.err and found[1] ~= nil
 end
 
+local function is_written(op, id, a) -- an ending holds worker and times: no other has the same text
+  if op == 'k' or op == 'f' then return redis.pcall('HGET', done_key(p, id, op == 'f'), id) == a end
+  local history = op == 'r' and redis.pcall('HGET', p .. ':job:' .. id, 'a')
+  return type(history) == 'string' and string.find(history, a, 1, true) ~= nil
+end
+
 local index = 0
 local results = {} -- key -> id, text, id, text, ...
 
@@ -69,7 +76,7 @@ for i = 4, #ARGV, 6 do
   local op, lane, eid, id, a, b = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   if not is_mine(lane, eid) then
     odd[#odd + 1] = index
-    odd[#odd + 1] = 0
+    odd[#odd + 1] = is_written(op, id, a) and 1 or 0
   else
     mine[lane][eid] = false -- the same claim once more in this batch is stale
     local list = gone[lane]

@@ -75,11 +75,15 @@ class Finish(msgspec.Struct, gc=False):
 
 
 class Finished(msgspec.Struct):
-    """What finish did: the outbox entry written, if any, and the positions that were stale or became cancelled."""
+    """What finish did: the outbox entry written, if any, and the positions that were stale or became cancelled.
+
+    ``repeated``: those that had ended by this very ending before, in a call whose answer was lost.
+    """
 
     outbox: str | None
     stale: set[int]
     cancelled: set[int]
+    repeated: set[int] = set()
 
 
 class Renewal(msgspec.Struct):
@@ -98,6 +102,8 @@ class Claims:
     def __init__(self, client: Client, worker: str, lease_ms: int, result_ms: int, dead_ms: int) -> None:
         """``result_ms`` and ``dead_ms``: how long finished and failed jobs are kept in Redis."""
         self._wire = Wire(client)
+        # A connection that waits for replicas serves nothing else meanwhile: claims and leases do not wait with it.
+        self._ends = Wire(client) if self._wire.replicas else self._wire
         self.worker = worker
         self._lease_ms = lease_ms
         self._result_ms = result_ms
@@ -109,8 +115,9 @@ class Claims:
         self._retract = scripts.load("retract")
 
     async def close(self) -> None:
-        """Give the connection back."""
+        """Give the connections back."""
         await self._wire.close()
+        await self._ends.close()
 
     def keep_results(self, result_ms: int) -> None:
         """Keep jobs that finish from now on for ``result_ms`` ms."""
@@ -131,16 +138,23 @@ class Claims:
         return found
 
     async def finish(self, queue: str, ends: Sequence[Finish]) -> Finished:
-        """End attempts of jobs of one queue. What is no longer this worker's is left as it is, and reported stale."""
+        """End attempts of jobs of one queue. What is no longer this worker's is left as it is, and reported stale.
+
+        It may be called again when the answer was lost: what has ended by it is reported as repeated.
+        """
         args: list[Any] = [self.worker, self._result_ms, self._dead_ms]
         for end in ends:
             job = end.job
             extra = end.delay_ms if end.op == "r" else ("1" if job.recorded else "")
             args += (end.op, job.lane, job.entry, job.id, end.text, extra)
-        reply = await self._finish.run_by(self._wire.call, [keys.prefix(queue)], args)
+        replicas, where = self._ends.replicas, [keys.prefix(queue)]
+        if replicas:
+            reply = await self._finish.run_confirmed(self._ends.exchange, replicas, where, args)
+        else:
+            reply = await self._finish.run_by(self._ends.call, where, args)
         odd = dict(zip(reply[2::2], reply[3::2], strict=True))
-        stale = {index for index, what in odd.items() if what == 0}
-        return Finished(reply[1].decode() or None, stale, set(odd) - stale)
+        stale, repeated, cancelled = ({index for index, what in odd.items() if what == sort} for sort in (0, 1, 2))
+        return Finished(reply[1].decode() or None, stale, cancelled, repeated)
 
     async def renew(self, queue: str) -> Renewal:
         """Keep the claims on one queue."""

@@ -1,14 +1,16 @@
-"""The connection to Redis or Valkey: client construction, cluster detection, errors translated."""
+"""The connection to Redis or Valkey: client construction, cluster detection, packets of commands, errors translated."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import redis.asyncio as aredis
 from hiredis import pack_command
+from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -18,6 +20,7 @@ from redis.exceptions import (
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,
     ResponseError,
     TryAgainError,
 )
@@ -25,8 +28,10 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dtq.errors import QueueUnavailable
+from dtq.queue.routing import routed
+from dtq.sentinel import SCHEME, parse_sentinel
 
-__all__ = ["Client", "call", "connect", "is_cluster", "translated"]
+__all__ = ["Client", "call", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
 
 Client = Any
 """redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
@@ -37,6 +42,9 @@ CONNECT_TIMEOUT = 1.0
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for an answer. Scripts are bounded to milliseconds; this covers a server busy with a save."""
 
+SENTINEL_TIMEOUT = 0.5
+"""Seconds to wait for a Sentinel: it has nothing to do but answer, and there are others to ask."""
+
 _AWAY = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -46,6 +54,7 @@ _AWAY = (
     MasterDownError,
     OutOfMemoryError,
     ReadOnlyError,
+    RedisClusterException,  # no node of a cluster answers, or nobody has the slot: as while a replica takes over
     TryAgainError,
     AuthenticationError,
     OSError,
@@ -70,6 +79,52 @@ def translated() -> Iterator[None]:
         raise
 
 
+# ---------------------------------------------------------------------- clients
+
+
+class _Server(aredis.Redis):
+    """A client of one server, or of whichever is the primary now. ``replicas`` is WAITREPLICAS."""
+
+    replicas = 0
+
+
+class _Cluster(aredis.RedisCluster):
+    """A client of a cluster. ``replicas`` is WAITREPLICAS."""
+
+    replicas = 0
+
+
+class _Wary(Connection):
+    """Lets go of a primary that has become a replica: a new connection may lead to the new one."""
+
+    async def read_response(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super().read_response(*args, **kwargs)
+        except ReadOnlyError:
+            await self.disconnect(nowait=True)
+            raise
+
+
+class _WarySSL(_Wary, SSLConnection):
+    pass
+
+
+_WARY: dict[type[Any], type[Any]] = {Connection: _Wary, SSLConnection: _WarySSL}
+
+
+class _SentinelPool(SentinelConnectionPool):
+    """A pool that closes the connections to the Sentinels with its own."""
+
+    async def aclose(self) -> None:
+        await super().aclose()
+        await self.sentinel_manager.aclose()
+
+
+def replicas_of(client: Client) -> int:
+    """How many replicas must have a write of ``client`` before it counts."""
+    return int(getattr(client, "replicas", 0))
+
+
 def _options(blocking: bool, connections: int) -> dict[str, Any]:
     return {
         "decode_responses": False,
@@ -82,22 +137,53 @@ def _options(blocking: bool, connections: int) -> dict[str, Any]:
     }
 
 
-async def connect(url: str, *, cluster: bool, blocking: bool = False, connections: int = 64) -> Client:
+async def connect(url: str, *, cluster: bool, blocking: bool = False, connections: int = 64, replicas: int = 0) -> Client:
     """A client for ``url``: of one server, which connects when used, or of a ``cluster``.
 
-    ``blocking`` clients wait for ever for an answer, as blocking reads need.
+    A sentinel:// URL leads to whichever server is the primary when a connection is made. ``blocking`` clients wait for
+    ever for an answer, as blocking reads need. ``replicas``: how many replicas must have what a script has promised.
 
     Raises:
         QueueUnavailable: no node of the cluster answers.
     """
     options = _options(blocking, connections)
-    if not cluster:
-        return aredis.Redis.from_url(url, **options)
-    del options["retry"]
-    client = aredis.RedisCluster.from_url(url, **options, retry=AsyncRetry(NoBackoff(), 1))
-    with translated():
-        await client.initialize()
+    if cluster:
+        options["retry"] = AsyncRetry(NoBackoff(), 1)  # after it has learned of the nodes anew; scripts go by routed()
+        client: Any = _Cluster.from_url(url, **options)
+        with translated():
+            await client.initialize()
+    elif url.startswith(SCHEME):
+        client = _by_sentinel(url, options)
+    else:
+        client = _Server.from_url(url, **options)
+        pool = client.connection_pool
+        pool.connection_class = _WARY.get(pool.connection_class, pool.connection_class)
+    client.replicas = replicas
     return client
+
+
+def _by_sentinel(url: str, options: dict[str, Any]) -> Client:
+    address = parse_sentinel(url)
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        list(address.sentinels),
+        sentinel_kwargs={
+            "username": address.sentinel_username,
+            "password": address.sentinel_password,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "retry": AsyncRetry(NoBackoff(), 0),
+            "protocol": 2,
+        },
+    )
+    return sentinel.master_for(
+        address.service,
+        redis_class=_Server,
+        connection_pool_class=_SentinelPool,
+        db=address.db,
+        username=address.username,
+        password=address.password,
+        **options,
+    )
 
 
 async def is_cluster(client: Client) -> bool:
@@ -114,16 +200,25 @@ async def is_cluster(client: Client) -> bool:
     return bool(info.get("cluster_enabled"))
 
 
+# ---------------------------------------------------------------------- commands
+
+
 async def call(client: Client, *args: Any) -> Any:
     """One command, as ``client.execute_command`` would send it, at a third of the cost for commands of many arguments.
 
-    redis-py packs them in Python when used with asyncio; hiredis does it in C. Clusters need redis-py's routing.
+    redis-py packs them in Python when used with asyncio; hiredis does it in C. On a cluster, redis-py would also send
+    a script again whose answer was lost, which on a single server it does not.
 
     Raises:
         redis.exceptions.RedisError: as the client does.
     """
-    if type(client) is not aredis.Redis:
-        return await client.execute_command(*args)
+    if not isinstance(client, aredis.Redis):
+        if args[0] not in ("EVALSHA", "EVAL"):
+            return await client.execute_command(*args)
+        [answer] = await routed(client, args[3], [args], swap)
+        if isinstance(answer, ResponseError):
+            raise answer
+        return answer
     pool = client.connection_pool
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
@@ -136,3 +231,37 @@ async def call(client: Client, *args: Any) -> Any:
         raise
     finally:
         await pool.release(connection)
+
+
+async def exchange(client: Client, key: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Several commands in one packet on one connection, on a cluster to the node of ``key``.
+
+    Returns their answers; what the server answers as an error is among them as an exception.
+
+    Raises:
+        redis.exceptions.RedisError: the connection broke; the commands may have been executed.
+    """
+    if not isinstance(client, aredis.Redis):
+        return await routed(client, key, commands, swap)
+    pool = client.connection_pool
+    connection = await pool.get_connection()  # type: ignore[no-untyped-call]
+    try:
+        return await swap(connection, commands)
+    finally:
+        await pool.release(connection)
+
+
+async def swap(connection: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Send ``commands`` in one packet and read their answers, errors of the server included."""
+    answers: list[Any] = []
+    try:
+        await connection.send_packed_command(b"".join(map(pack_command, commands)), check_health=False)
+        for _ in commands:
+            try:
+                answers.append(await connection.read_response(disconnect_on_error=False))
+            except ResponseError as error:
+                answers.append(error)
+    except BaseException:
+        await connection.disconnect(nowait=True)  # an answer may still come: nobody else must read it
+        raise
+    return answers

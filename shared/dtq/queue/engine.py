@@ -15,9 +15,10 @@ from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, Q
 from dtq.ids import make_id, parse_id, tick_id
 from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts, views
-from dtq.queue.connection import Client, connect, is_cluster, translated
+from dtq.queue.connection import Client, connect, exchange, is_cluster, replicas_of, translated
 from dtq.queue.encode import options_json, submit_arguments
 from dtq.queue.live import LiveFilter, list_live
+from dtq.queue.replicas import WAIT_MS, settled
 
 __all__ = ["MAX_CRASHES", "SUBMIT_CHUNK", "Batch", "FireTick", "Fired", "Queue", "QueueStats", "Reclaimed", "Run", "Submitted"]
 
@@ -29,6 +30,9 @@ HISTORY = 20
 
 AT_ONCE = 32
 """Calls under way at once for one question about many queues: each takes a connection."""
+
+KNOWN_SECONDS = 5.0
+"""For how long a queue that was registered is not registered again. A failover can take its name away."""
 
 SUBMIT_CHUNK = 1000
 """Jobs per submit script: it blocks the server for about 2 ms, and stays within Lua's limits."""
@@ -126,7 +130,7 @@ class Queue:
         self.settings = settings
         self.cluster = cluster
         self._unsure = self._misjudged = False
-        self._known: set[str] = set()
+        self._known: dict[str, float] = {}
         self._ttls = (settings.resultttl * 1000, settings.deadttl * 1000)
 
     @classmethod
@@ -135,11 +139,12 @@ class Queue:
 
         One that is away is taken for a single server. Should it prove to be a cluster, :meth:`problem` says so.
         """
-        client = await connect(settings.redis_url, cluster=False, connections=connections)
+        client = await connect(settings.redis_url, cluster=False, connections=connections, replicas=settings.waitreplicas)
         try:
             cluster = await is_cluster(client)
             if cluster:
-                single, client = client, await connect(settings.redis_url, cluster=True, connections=connections)
+                single = client
+                client = await connect(settings.redis_url, cluster=True, connections=connections, replicas=settings.waitreplicas)
                 await single.aclose()
         except QueueUnavailable:
             queue = cls(client, settings)
@@ -207,16 +212,20 @@ class Queue:
 
     async def _prepare(self, jobs: Sequence[NewJob], names: list[str]) -> None:
         """What must hold before jobs are written: one slot on a cluster, and queues that are registered."""
-        fresh = {job.queue for job in jobs} - self._known
         if self.cluster and len(names) > 1:
             raise InvalidRequest(
                 "jobs of one batch must name one queue: this server is a cluster",
                 [("queue", "use one queue in a batch, or send one batch a queue")],
             )
+        await self._register({job.queue for job in jobs})
+
+    async def _register(self, names: set[str]) -> None:
+        """Have the names in the set of all queues: nobody promotes, reclaims or stores anything of one that is not there."""
+        now = time.monotonic()
+        fresh = {name for name in names if self._known.get(name, 0.0) <= now}
         if fresh:
-            with translated():
-                await self.client.sadd(keys.QUEUES, *fresh)
-            self._known |= fresh
+            await settled(self.client, keys.QUEUES_SLOT, ("SADD", keys.QUEUES, *fresh))
+            self._known |= dict.fromkeys(fresh, now + KNOWN_SECONDS)
 
     async def _reserve(self, jobs: Sequence[NewJob]) -> list[str]:
         """Bind idempotency keys to one queue and body, whichever slot they are in; the submit script does the rest.
@@ -238,7 +247,25 @@ class Queue:
             if known is not None and known != mine:
                 await self._release(fresh)
                 raise IdempotencyConflict("this idempotency key was used with another body", index)
+        if self.cluster and replicas_of(self.client):
+            await self._settle_bindings([key for key, _ in bindings])
         return fresh
+
+    async def _settle_bindings(self, bound: Sequence[str]) -> None:
+        """Wait for the replicas of each node that has some of the keys. On a single server those of the jobs have them too."""
+        by_node = {self.client.get_node_from_key(key).name: key for key in bound}
+        await asyncio.gather(*(self._settle_binding(key) for key in by_node.values()))
+
+    async def _settle_binding(self, key: str) -> None:
+        replicas = replicas_of(self.client)
+        with translated():
+            commands = [("PEXPIRE", key, self.settings.idempotencyttl * 1000), ("WAIT", replicas, WAIT_MS)]  # PEXPIRE is a write
+            there, acknowledged = await exchange(self.client, key, commands)
+            for answer in (there, acknowledged):
+                if isinstance(answer, Exception):
+                    raise answer
+        if not there or acknowledged < replicas:
+            raise QueueUnavailable(f"too few replicas have the idempotency key within {WAIT_MS} ms (WAITREPLICAS={replicas})")
 
     async def _release(self, reserved: Sequence[str]) -> None:
         """Forget keys of a refused batch.
@@ -350,9 +377,8 @@ class Queue:
 
     async def pause(self, queue: str) -> None:
         """Stop handing out jobs of this queue; running ones go on."""
-        with translated():
-            await self.client.sadd(keys.QUEUES, queue)
-            await self.client.set(keys.paused(queue), "1")
+        await self._register({queue})
+        await settled(self.client, keys.prefix(queue), ("SET", keys.paused(queue), "1"))
 
     async def resume(self, queue: str) -> None:
         """Hand out jobs again."""
@@ -416,7 +442,14 @@ class Queue:
             seconds, micros = await self.client.time()
             newest = seconds * 1000 + micros // 1000 - older_than_ms
             found = await self.client.xrange(keys.outbox(queue), "-", str(newest), count=limit)
+            if found and replicas_of(self.client):  # a row is not to tell of an end that is still to be lost
+                found = await self._settled_entries(queue, newest, limit)
         return [(entry.decode(), _rows(fields)) for entry, fields in found]
+
+    async def _settled_entries(self, queue: str, newest: int, limit: int) -> list[Any]:
+        command = ("XRANGE", keys.outbox(queue), "-", str(newest), "COUNT", limit)
+        raw = await settled(self.client, keys.prefix(queue), command)
+        return [(entry, dict(zip(fields[::2], fields[1::2], strict=True))) for entry, fields in raw]
 
     async def set_outbox_aside(self, queue: str, entries: Sequence[str]) -> None:
         """Move entries that nobody can read to the stream ``outbox-unreadable``, for a person to look at."""
@@ -437,10 +470,7 @@ class Queue:
     async def fire(self, tick: FireTick) -> Fired:
         """Start the job of a tick, at most once per (uid, minute), under the concurrency policy."""
         job = tick.job
-        if job.queue not in self._known:
-            with translated():
-                await self.client.sadd(keys.QUEUES, job.queue)
-            self._known.add(job.queue)
+        await self._register({job.queue})
         job_id = tick_id(tick.uid, tick.minute_ms, job.queue) if tick.minute_ms else ""
         options = options_json(job.timeout, job.max_retries, tick.name)
         args = (tick.uid, tick.minute_ms, tick.policy, job_id, PRIORITIES[job.priority], job.type, job.payload, options, *self._ttls)

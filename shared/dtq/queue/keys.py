@@ -9,6 +9,7 @@ __all__ = [
     "GROUP",
     "LANES",
     "QUEUES",
+    "QUEUES_SLOT",
     "box",
     "cancels",
     "dead",
@@ -34,6 +35,9 @@ LANES = ("f", "h", "n", "l")
 
 QUEUES = "dtq:queues"
 """Set of the names of all queues ever submitted to."""
+
+QUEUES_SLOT = "dtq:{dtq:queues}"
+"""What keys that are to be in the slot of :data:`QUEUES` start with."""
 
 
 def prefix(queue: str) -> str:

@@ -11,25 +11,33 @@ from typing import Any
 
 from redis.exceptions import NoScriptError
 
-from dtq.queue.connection import Client, call, translated
+from dtq.queue.connection import Client, call, exchange, replicas_of, translated
+from dtq.queue.replicas import Exchange, confirmed
 
 __all__ = ["Script", "load"]
+
+PROMISES = frozenset({"submit", "finish", "cancel", "replay", "fire", "resume"})
+"""Scripts whose reply is told to somebody, or leads to a row in PostgreSQL. What the others do is done again if it is lost."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script's text and its SHA-1, by which the server caches it."""
+    """A script's text and its SHA-1, by which the server caches it. ``promise``: its effect must not be lost once replied."""
 
     name: str
     text: str
     sha: str
+    promise: bool = False
 
     async def run(self, client: Client, keys: list[str], args: list[Any]) -> Any:
         """Run it; a server that does not know it yet (new, or restarted) gets the text.
 
         Raises:
-            QueueUnavailable: the server does not answer or refuses writes.
+            QueueUnavailable: the server does not answer or refuses writes, or too few replicas have what was promised.
         """
+        replicas = replicas_of(client) if self.promise else 0
+        if replicas:
+            return await self.run_confirmed(partial(exchange, client), replicas, keys, args)
         return await self.run_by(partial(call, client), keys, args)
 
     async def run_by(self, send: Callable[..., Awaitable[Any]], keys: list[str], args: list[Any]) -> Any:
@@ -43,6 +51,18 @@ class Script:
                 return await send("EVALSHA", self.sha, len(keys), *keys, *args)
             except NoScriptError:
                 return await send("EVAL", self.text, len(keys), *keys, *args)
+
+    async def run_confirmed(self, exchange: Exchange, replicas: int, keys: list[str], args: list[Any]) -> Any:
+        """Run it through ``exchange``; return when ``replicas`` replicas have its effect.
+
+        Raises:
+            QueueUnavailable: the server does not answer or refuses writes, or too few replicas have it.
+        """
+        with translated():
+            try:
+                return await confirmed(exchange, replicas, keys[0], ("EVALSHA", self.sha, len(keys), *keys, *args))
+            except NoScriptError:
+                return await confirmed(exchange, replicas, keys[0], ("EVAL", self.text, len(keys), *keys, *args))
 
 
 def _strip(text: str) -> str:
@@ -58,4 +78,4 @@ def load(name: str) -> Script:
     if "--#include common" in text:
         text = (folder / "common.lua").read_text("utf-8") + text
     text = _strip(text)
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), promise=name in PROMISES)

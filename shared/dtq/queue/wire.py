@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import redis.asyncio as aredis
@@ -15,7 +16,7 @@ from hiredis import pack_command
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
-from dtq.queue.connection import ANSWER_TIMEOUT, Client, call
+from dtq.queue.connection import ANSWER_TIMEOUT, Client, call, exchange, replicas_of
 
 __all__ = ["Wire"]
 
@@ -26,7 +27,8 @@ class Wire:
     def __init__(self, client: Client) -> None:
         """Connects at the first call."""
         self._client = client
-        self._direct = type(client) is aredis.Redis
+        self._direct = isinstance(client, aredis.Redis)
+        self.replicas = replicas_of(client)
         self._connection: Any = None
         self._unsent: list[bytes] = []
         self._waiting: deque[asyncio.Future[Any]] = deque()
@@ -40,12 +42,29 @@ class Wire:
         """
         if not self._direct:
             return await call(self._client, *args)
+        return await self._ask(args)
+
+    async def exchange(self, key: str, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Commands sent one right after the other, and their answers; what the server answers as an error is among them.
+
+        Raises:
+            redis.exceptions.RedisError: as the client does; all calls under way share a broken connection's fate.
+        """
+        if not self._direct:
+            return await exchange(self._client, key, commands)
+        answers = await asyncio.gather(*[self._ask(command) for command in commands], return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, ResponseError):
+                raise answer
+        return list(answers)
+
+    def _ask(self, args: tuple[Any, ...]) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._unsent.append(pack_command(args))
         self._waiting.append(answer)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._exchange(), name="wire")
-        return await answer
+        return answer
 
     async def _exchange(self) -> None:
         """Send what is unsent and read one answer, until nobody waits."""

@@ -10,6 +10,9 @@ from dtq.queue.scripts import Script
 
 __all__ = ["load"]
 
+PROMISES = frozenset({"put", "delete"})
+"""Scripts whose reply is told to an owner of schedules. A decision that is lost is decided again."""
+
 
 @cache
 def load(name: str) -> Script:
@@ -19,4 +22,4 @@ def load(name: str) -> Script:
     if "--#include common" in text:
         text = (folder / "common.lua").read_text("utf-8") + text
     text = "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--"))
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), promise=name in PROMISES)
