@@ -101,3 +101,22 @@ async def test_handlers_that_hold_the_interpreter_one_after_the_other_lose_no_le
         job = await bench.ended(job_id, 30)
         assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
     assert process.popen.poll() is None
+
+
+async def test_an_overdue_beat_is_let_through_and_waited_for(beating: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = beating(redis_url, lambda: ["default"])
+    await until("it beats", lambda: beat.last_beat)
+    monkeypatch.setattr(heartbeat, "BREATH", 10.0)
+    monkeypatch.setattr(heartbeat, "OVERDUE", 0.0)
+    before = time.monotonic()
+    beat.breathe()  # keeps this loop, as a handler would
+    assert beat._renewed_at >= before
+
+
+def test_no_beat_is_waited_for_in_time_or_without_redis(beating: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    beat = beating(f"127.0.0.1:{free_port()}", list)
+    monkeypatch.setattr(beat, "_beaten", None)  # waiting would fail
+    beat.breathe()
+    monkeypatch.setattr(heartbeat, "OVERDUE", 0.0)
+    beat._away = True
+    beat.breathe()

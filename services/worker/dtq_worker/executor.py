@@ -69,13 +69,15 @@ class Executor:
         processes: HandlerProcesses,
         progress: Progress,
         ended: Callable[[Running, Outcome], None],
+        breathe: Callable[[], None] = lambda: None,
     ) -> None:
-        """Run the handlers of ``registry``."""
+        """Run the handlers of ``registry``. ``breathe`` is called before each that runs on the loop."""
         self._settings = settings
         self._handlers = registry.handlers
         self._processes = processes
         self._progress = progress
         self._ended = ended
+        self._breathe = breathe
         self._waiting: deque[Running] = deque()
         self._spare: asyncio.Task[None] | None = None
         self._runners: set[asyncio.Task[None]] = set()
@@ -221,6 +223,7 @@ class Executor:
             payload = handler.job_type.payload.__pydantic_validator__.validate_json(running.job.payload)
         except ValidationError as error:
             raise _Defect(_bad_payload(error)) from error
+        self._breathe()
         running.interrupt = task.cancel
         running.deadline = time.monotonic() + running.timeout
         try:

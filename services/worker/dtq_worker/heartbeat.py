@@ -5,7 +5,8 @@ jobs that are to be cancelled.
 
 A handler may even hold the interpreter for seconds (in a C function), and the next one as well: then this thread gets it for
 a moment between the two, and that moment must do. So a beat waits in this thread alone, sends the renewals of all queues at
-once, and is due by when the last one was sent: a reply that was read late is followed by the next renewal at once.
+once, and is due by when the last one was sent: a reply that was read late is followed by the next renewal at once. And before
+a handler starts, an overdue beat is waited for (:meth:`Heartbeat.breathe`): on a busy machine the moment is too short.
 """
 
 from __future__ import annotations
@@ -33,6 +34,12 @@ BEAT = 0.4
 
 AT_ONCE = {False: 64, True: 4}
 """Renewals under way at once on a single server, where they share a packet, and on a cluster, where each takes a connection."""
+
+OVERDUE = 1.0
+"""Seconds without a renewal after which the main thread lets this one have the interpreter, once in so long."""
+
+BREATH = 0.25
+"""Seconds that it lets it have it, at most."""
 
 HUNG = 60.0
 """A thread that has not come around for so many seconds hangs: every call it makes ends within six, well or not."""
@@ -68,6 +75,9 @@ class Heartbeat:
         """Wall-clock time of the last renewal that succeeded."""
         self._away = False
         self._last_turn: float | None = None
+        self._renewed_at = self._breathed_at = time.monotonic()
+        """When the last renewal that succeeded was sent, and when the main thread waited last."""
+        self._beaten = threading.Event()
 
     def start(self) -> None:
         """Start the thread."""
@@ -81,6 +91,16 @@ class Heartbeat:
             with contextlib.suppress(RuntimeError):  # it has ended already
                 self._loop.call_soon_threadsafe(self._stopped.set)
         self._thread.join(timeout=5)
+
+    def breathe(self) -> None:
+        """Let an overdue beat happen now. Called in the main thread, before something that may hold the interpreter."""
+        now = time.monotonic()
+        if now - max(self._renewed_at, self._breathed_at) < OVERDUE or self._away:
+            return
+        self._breathed_at = now
+        while self._renewed_at < now and (left := now + BREATH - time.monotonic()) > 0:
+            self._beaten.wait(left)
+            self._beaten.clear()
 
     def problem(self) -> str | None:
         """Why the process should be restarted, None if it should not. That Redis is away is no reason."""
@@ -125,12 +145,15 @@ class Heartbeat:
             await client.aclose()
 
     async def _beat(self, client: Client, claims: Claims) -> None:
+        began = time.monotonic()
         queues = self._queues()
         await each(queues, lambda queue: self._renew(claims, queue), AT_ONCE[self._cluster])
         if not queues:
             with translated():
                 await client.ping()  # a beat that asks nothing would pass for a healthy one
         self.last_beat = time.time()
+        self._renewed_at = began
+        self._beaten.set()
         self._away = False
 
     def _tell_away(self, error: QueueUnavailable) -> None:

@@ -58,7 +58,7 @@ class Worker:
         )
         self._progress = Progress(queue.client)
         self._processes = HandlerProcesses(settings, modules, self._progress.report)
-        self._executor = Executor(settings, registry, self._processes, self._progress, self._ended)
+        self._executor = Executor(settings, registry, self._processes, self._progress, self._ended, lambda: self._heartbeat.breathe())
         self.metrics = WorkerMetrics(
             lambda: (self._executor.busy, settings.workercount),
             lambda: self._heartbeat.last_beat,
