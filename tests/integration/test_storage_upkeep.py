@@ -135,6 +135,18 @@ async def test_a_job_that_came_in_while_its_day_was_detached_is_rescued(store: S
     assert f"{day}_old" not in partitions(pg_dsn)
 
 
+async def test_a_day_that_is_there_again_does_not_stop_the_upkeep(store: Store, pg_dsn: str) -> None:
+    then = now_ms() - 40 * DAY_MS
+    await store.insert([job(then, 1)])
+    day = part(then)
+    with psycopg.connect(pg_dsn) as connection:  # as an interrupted upkeep leaves it
+        connection.execute(f"ALTER TABLE dtq.jobs DETACH PARTITION dtq.{day}; ALTER TABLE dtq.{day} RENAME TO {day}_old")
+    await store.insert([job(then, 2)])  # a result that waited in the outbox for longer than results are kept
+    await store.maintain(30)
+    assert await store.list(JobFilter()) == []
+    assert not {day, f"{day}_old"} & set(partitions(pg_dsn))
+
+
 async def test_several_processes_may_do_the_upkeep_at_once(pg_dsn: str) -> None:
     stores = [Store(pg_dsn) for _ in range(4)]
     for each in stores:

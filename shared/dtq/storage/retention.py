@@ -21,7 +21,8 @@ async def maintain(pool: Pool, retention_days: int) -> None:
     """One round of upkeep. Whoever finds another session at it leaves it the rest.
 
     A day goes when it ended ``retention_days`` ago. Jobs of that day which finished later (delayed ones, replays) stay
-    until they are that old themselves.
+    until they are that old themselves. What an interrupted round has detached goes first: should such a day be there
+    again, it could not be detached under the same name.
 
     Raises:
         StoreUnavailable: try again later; every step stands for itself.
@@ -30,8 +31,14 @@ async def maintain(pool: Pool, retention_days: int) -> None:
         await connection.execute(statement("ahead"), {"days": AHEAD_DAYS})
         cutoff = await _cutoff(connection, retention_days)
         old = await _names(connection, "old_days", {"cutoff": cutoff})
+    await _drop_left(pool, cutoff)
     for part in old:
         await _retire(pool, part, cutoff)
+    await _drop_left(pool, cutoff)
+
+
+async def _drop_left(pool: Pool, cutoff: datetime.datetime) -> None:
+    """Drop all days that are detached, by this round or by one that was interrupted."""
     async with pool.connection() as connection:
         left = await _names(connection, "left_days", {})
     for part in left:
