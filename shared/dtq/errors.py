@@ -17,6 +17,7 @@
     * QueueFull - the queue holds MAXQUEUELENGTH jobs
     * Unavailable - a server that DTQ needs does not answer
         * QueueUnavailable - Redis/Valkey
+            * ReplicasMissing - fewer of its replicas confirmed a write than WAITREPLICAS asks for
         * StoreUnavailable - PostgreSQL
         * BlobUnavailable - the blob store
 * HandlerSignal - raised by job handlers to steer the outcome
@@ -48,6 +49,7 @@ __all__ = [
     "Permanent",
     "QueueFull",
     "QueueUnavailable",
+    "ReplicasMissing",
     "Retry",
     "StoreUnavailable",
     "Unavailable",
@@ -153,6 +155,10 @@ class Unavailable(DtqError):
 
 class QueueUnavailable(Unavailable):
     """Redis/Valkey does not answer, or refuses writes."""
+
+
+class ReplicasMissing(QueueUnavailable):
+    """Redis/Valkey has the write, but fewer replicas confirmed it than WAITREPLICAS asks for: it may be lost with its server."""
 
 
 class StoreUnavailable(Unavailable):

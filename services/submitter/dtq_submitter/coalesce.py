@@ -156,7 +156,7 @@ def _fail(batch: list[_Waiting], error: Exception) -> None:
 def _copy(error: Exception) -> Exception:
     """An error of its own for each request: a raised one gathers the tracebacks of all who raise it."""
     if isinstance(error, QueueUnavailable):
-        return QueueUnavailable(*error.args)
+        return type(error)(*error.args)
     if isinstance(error, QueueFull):
         return QueueFull(error.queue, error.retry_after)
     return error

@@ -18,6 +18,7 @@ from dtq.errors import (
     NotFound,
     QueueFull,
     QueueUnavailable,
+    ReplicasMissing,
     Unavailable,
 )
 from dtq.requests import MalformedJson
@@ -99,8 +100,6 @@ def _unavailable(error: Unavailable) -> Problem:
     # The driver's words name hosts and ports; they are for the log.
     detail = "the storage behind this request does not answer; try again"
     if isinstance(error, QueueUnavailable):
-        detail = (
-            "the queue (Redis) does not answer; try again. A job whose answer was lost may have been taken: "
-            "with an idempotency key, sending it again is safe"
-        )
+        what = str(error) if isinstance(error, ReplicasMissing) else "the queue (Redis) does not answer"
+        detail = f"{what}; try again. A job whose answer was lost may have been taken: with an idempotency key, sending it again is safe"
     return Problem(503, "unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)})

@@ -18,7 +18,7 @@ from dtq.queue import keys, scripts, views
 from dtq.queue.connection import Client, connect, exchange, is_cluster, replicas_of, translated
 from dtq.queue.encode import options_json, submit_arguments
 from dtq.queue.live import LiveFilter, list_live
-from dtq.queue.replicas import WAIT_MS, settled
+from dtq.queue.replicas import WAIT_MS, settled, too_few
 
 __all__ = ["MAX_CRASHES", "SUBMIT_CHUNK", "Batch", "FireTick", "Fired", "Queue", "QueueStats", "Reclaimed", "Run", "Submitted"]
 
@@ -265,7 +265,7 @@ class Queue:
                 if isinstance(answer, Exception):
                     raise answer
         if not there or acknowledged < replicas:
-            raise QueueUnavailable(f"too few replicas have the idempotency key within {WAIT_MS} ms (WAITREPLICAS={replicas})")
+            raise too_few(acknowledged if there else 0, replicas)
 
     async def _release(self, reserved: Sequence[str]) -> None:
         """Forget keys of a refused batch.

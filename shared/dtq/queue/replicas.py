@@ -11,10 +11,10 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
-from dtq.errors import QueueUnavailable
+from dtq.errors import ReplicasMissing
 from dtq.queue.connection import Client, exchange, replicas_of, translated
 
-__all__ = ["WAIT_MS", "Exchange", "confirmed", "settled"]
+__all__ = ["WAIT_MS", "Exchange", "confirmed", "settled", "too_few"]
 
 WAIT_MS = 1000
 """How long the replicas have to confirm. A submission has two seconds in all."""
@@ -51,7 +51,7 @@ async def confirmed(exchange: Exchange, replicas: int, key: str, command: tuple[
 
     Raises:
         redis.exceptions.RedisError: as the command does; an error that the server answers needs no replica.
-        QueueUnavailable: too few replicas have it in time. It is written, and may or may not outlive the server.
+        ReplicasMissing: too few replicas have it in time. It is written, and may or may not outlive the server.
     """
     commands = [command, ("EVAL", _MARK, 1, key), ("WAIT", replicas, WAIT_MS)]
     answers = await exchange(key, commands)
@@ -59,7 +59,10 @@ async def confirmed(exchange: Exchange, replicas: int, key: str, command: tuple[
         if isinstance(answer, Exception):
             raise answer
     if answers[2] < replicas:
-        raise QueueUnavailable(
-            f"Redis has the write, but {answers[2]} of the {replicas} replicas that WAITREPLICAS asks for confirmed it within {WAIT_MS} ms"
-        )
+        raise too_few(answers[2], replicas)
     return answers[0]
+
+
+def too_few(found: int, wanted: int) -> ReplicasMissing:
+    """The error that says so."""
+    return ReplicasMissing(f"{found} of the replicas of Redis confirmed the write within {WAIT_MS} ms, and WAITREPLICAS asks for {wanted}")

@@ -1,0 +1,90 @@
+"""The primary of a replicated Valkey, and of a shard of a cluster, goes away under load; services go on by themselves."""
+
+from __future__ import annotations
+
+import pytest
+from failover.run import halves, open_services, planned, strike
+from failover.servers import open_replicated, open_shards
+from faultkit.history import Log
+from faultkit.load import Client, mixed_plan
+from faultkit.settle import settle
+from faultkit.stand import Stand, until
+
+from dtq.embedded import PostgresServer
+from dtq.queue import keys
+
+pytestmark = pytest.mark.timeout(240)
+
+
+def unharmed(stand: Stand) -> None:
+    """What was accepted has ended once and has one row, and no promise was broken on the way."""
+    verdict = settle(stand, 60)
+    assert not verdict.violations, verdict.violations
+
+
+def test_nothing_accepted_is_lost_when_the_primary_is_killed(pg_server: PostgresServer, pg_dsn: str) -> None:
+    """One of the two replicas becomes the primary, and the other one its replica."""
+    with open_replicated(replicas=2) as servers:
+        primary = servers.primary
+        with open_services(servers.url, primary, pg_server, pg_dsn, WAITREPLICAS=1) as stand:
+            seen = strike(stand, primary.kill, seed=1, plan=mixed_plan)
+            assert seen["other 5xx"] == 0
+            unharmed(stand)
+
+
+def test_nothing_accepted_is_lost_when_a_shard_loses_its_primary(pg_server: PostgresServer, pg_dsn: str) -> None:
+    """A replica is promoted by the cluster itself. The services' own address is that of the primary that is lost."""
+    with open_shards() as shards:
+        group = shards.group_of(keys.prefix("default"))
+        primary = group.primary
+
+        def fault() -> None:
+            primary.kill()
+            group.restart(primary, group.primary)  # WAITREPLICAS=1 asks for a replica, and each primary has but one
+
+        with open_services(primary.url, primary, pg_server, pg_dsn, WAITREPLICAS=1) as stand:
+            stand.redis_url = next(node.url for node in shards.nodes if node not in group.servers)
+            seen = strike(stand, fault, seed=2, plan=mixed_plan)
+            assert seen["other 5xx"] == 0
+            unharmed(stand)
+
+
+def test_without_a_replica_nothing_is_promised(pg_server: PostgresServer, pg_dsn: str) -> None:
+    with open_replicated(replicas=1) as servers, open_services(servers.url, servers.primary, pg_server, pg_dsn, WAITREPLICAS=1) as stand:
+        client = Client(stand.url, Log(stand.history, "client"), timeout=10.0)
+        running = client.submit({"seconds": 0.5})
+        assert running is not None
+        [replica] = servers.replicas()
+        servers.freeze(replica)
+        body = {"type": "task", "payload": {"tag": "t"}, "idempotency_key": "k"}
+        for _ in range(2):  # the second one repeats the first, which Redis has
+            status, answer = client.call("POST", "/submit", body)
+            assert (status, "WAITREPLICAS" in answer["detail"]) == (503, True), answer
+        until("the job's end waits for a replica", lambda: "finish_delayed" in _output(stand))
+        servers.thaw(replica)
+        servers.wait_synced(1)
+        status, answer = until("it is accepted", lambda: _accepted(client, body))
+        assert status == 200  # the first one made the job
+        until("all have their rows", lambda: {running, answer["id"]} <= {str(row["id"]) for row in stand.rows()})
+        assert [(row["state"], len(row["attempts"])) for row in stand.rows()] == [("succeeded", 1)] * 2
+        assert "stale_attempt" not in _output(stand)
+
+
+def _accepted(client: Client, body: object) -> tuple[int, dict[str, str]] | None:
+    status, answer = client.call("POST", "/submit", body)
+    return (status, answer) if status < 300 else None
+
+
+def _output(stand: Stand) -> str:
+    return "".join(service.output.read_text(errors="replace") for service in stand.of("worker"))
+
+
+def test_without_the_setting_nothing_is_half_done(pg_server: PostgresServer, pg_dsn: str) -> None:
+    """The last moments may vanish, but whole: what is known of a job is known alike in Redis and PostgreSQL.
+
+    The primary is replaced while it lives: until it has been told, it takes jobs that are lost with it.
+    """
+    with open_replicated(replicas=1) as servers, open_services(servers.url, servers.primary, pg_server, pg_dsn) as stand:
+        strike(stand, lambda: planned(servers), seed=3)
+        _vanished, odd = halves(stand)
+        assert not odd
