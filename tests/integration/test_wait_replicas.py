@@ -19,6 +19,7 @@ from dtq.job import Attempt, NewJob, State, TerminalJob
 from dtq.queue import FireTick, Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 from dtq.queue.replicas import settled
+from dtq.queue.routing import routed
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
 
@@ -280,5 +281,56 @@ async def test_a_script_reaches_a_slot_that_has_moved(shards: Shards) -> None:
         cached[slot] = next(nodes for nodes in cached.values() if nodes[0] != right[0])
         assert (await queue.submit([PLAIN]))[0].created
         assert queue.client.get_node_from_key(keys.prefix("default")).name == right[0].name
+    finally:
+        await queue.close()
+
+
+async def test_a_script_whose_answer_was_lost_is_not_sent_again(shards: Shards) -> None:
+    """A submission or a claim may have been executed; the client learns of the nodes anew, and the next call works."""
+    queue = await Queue.connect(Settings(redisaddr=shards.url))
+    sent = []
+
+    async def lose(connection: Any, commands: Any) -> list[Any]:
+        sent.append(commands)
+        await connection.disconnect(nowait=True)
+        raise redis.ConnectionError("the answer was lost")
+
+    try:
+        with pytest.raises(redis.ConnectionError):
+            await routed(queue.client, "dtq:{default}", [("EVAL", "return 1", 1, "dtq:{default}")], lose)
+        assert len(sent) == 1
+        assert (await queue.submit([PLAIN]))[0].created
+    finally:
+        await queue.close()
+
+
+async def test_a_connection_to_a_primary_that_became_a_replica_is_dropped(redis_url: str) -> None:
+    """Its address may lead to the new primary by now; the old connection never does."""
+    queue = await Queue.connect(Settings(redisaddr=redis_url), connections=1)
+    try:
+        await queue.submit([PLAIN])
+        before = await queue.client.client_id()
+        with redis.Redis.from_url(redis_url) as other:
+            other.replicaof("127.0.0.1", 1)
+            try:
+                with pytest.raises(QueueUnavailable):
+                    await queue.submit([PLAIN])
+            finally:
+                other.replicaof("NO", "ONE")
+        assert await queue.client.client_id() != before
+        assert (await queue.submit([PLAIN]))[0].created
+    finally:
+        await queue.close()
+
+
+async def test_a_queue_whose_name_was_lost_is_registered_again(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else nobody promotes, reclaims or stores what is in it, until the submitter is restarted."""
+    monkeypatch.setattr("dtq.queue.engine.KNOWN_SECONDS", 0.0)
+    queue = await Queue.connect(Settings(redisaddr=redis_url))
+    try:
+        await queue.submit([PLAIN])
+        await queue.client.delete(keys.QUEUES)
+        await queue.submit([PLAIN])
+        assert await queue.queues() == ["default"]
     finally:
         await queue.close()
