@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import kills, load, memory_full, network, recovery, valkey_crash
+from scenarios import failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
 
 __all__ = ["ALL"]
 
-ALL: list[Scenario] = [load.SCENARIO, kills.SCENARIO, valkey_crash.SCENARIO, recovery.SCENARIO, memory_full.SCENARIO, network.SCENARIO]
+ALL: list[Scenario] = [load.SCENARIO, kills.SCENARIO, valkey_crash.SCENARIO, freeze.SCENARIO, recovery.SCENARIO, memory_full.SCENARIO, network.SCENARIO, failover.SCENARIO]
