@@ -69,6 +69,20 @@ async def test_jobs_end_although_the_server_is_full(backend: str, queue: Queue, 
     await queue.cancel(ids[1])
 
 
+async def test_a_server_that_refuses_writes_is_away_for_keyed_submissions_too(backend: str, queue: Queue) -> None:
+    """They begin with a pipeline, in which the driver words errors in its own way."""
+    if backend in ("fakeredis", "cluster"):
+        pytest.skip("fakeredis knows no such setting; a cluster's nodes are each a server as the others here")
+    await submit(queue)
+    await queue.client.config_set("min-replicas-to-write", 1)
+    try:
+        for key in (None, "order-4711"):
+            with pytest.raises(QueueUnavailable, match="does not serve: NOREPLICAS"):
+                await queue.submit([NewJob("noop", b"{}", idempotency_key=key)])
+    finally:
+        await queue.client.config_set("min-replicas-to-write", 0)
+
+
 async def test_a_tick_fires_beside_thousands_of_live_runs(queue: Queue) -> None:
     tick = FireTick("uid", "busy", 60_000, "Allow", NewJob("noop", b"{}"))
     runs = f"{keys.prefix('default')}:runs:uid"

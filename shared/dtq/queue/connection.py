@@ -65,6 +65,10 @@ def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
+_IN_PIPELINE = "of pipeline caused error: "
+"""What redis-py puts before the server's words, a tuple of them, when a command of a pipeline is refused."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained."""
@@ -73,7 +77,7 @@ def translated() -> Iterator[None]:
     except _AWAY as error:
         raise QueueUnavailable(f"Redis does not serve: {_reason(error)}") from error
     except ResponseError as error:
-        text = str(error)
+        text = str(error).rpartition(_IN_PIPELINE)[2].lstrip("('\"")
         if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
             raise QueueUnavailable(f"Redis does not serve: {text}") from error
         raise
