@@ -98,54 +98,6 @@ class Process:
         self.popen.wait()
 
 
-class Proxy:
-    """A way to Redis that can lose an answer: the next one to a request that holds ``lose``."""
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._server: asyncio.Server | None = None
-        self.lose: bytes | None = None
-        self.lost = 0
-        self._victim: asyncio.StreamWriter | None = None
-
-    async def start(self) -> str:
-        """Its address."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        return f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        above, below = await asyncio.open_connection("127.0.0.1", self._port)
-        there = asyncio.create_task(self._requests(reader, below, writer))
-        back = asyncio.create_task(self._pump(above, writer))
-        self._tasks |= {there, back}
-        await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (there, back):
-            task.cancel()
-        for end in (writer, below):
-            end.close()
-
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if self.lose is not None and writer is self._victim:
-                self.lost, self.lose = self.lost + 1, None
-                return
-            writer.write(data)
-
-    async def _requests(self, reader: asyncio.StreamReader, below: asyncio.StreamWriter, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65_536):
-            if self.lose is not None and self.lose in data:
-                self._victim = writer
-            below.write(data)
-
-    async def close(self) -> None:
-        if self._server is not None:
-            self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
 class Bench:
     """A queue, a store, and workers; all of them are ended after the test."""
 

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from worker_bench import Bench, Proxy, open_bench, until
+from faultkit.proxy import Link
+from worker_bench import Bench, open_bench, until
 
 from dtq.embedded import PostgresServer, ValkeyServer
 from dtq.embedded.process import free_port
@@ -205,29 +206,30 @@ async def test_a_lost_answer_loses_no_job_and_repeats_none(
 ) -> None:
     """The connection breaks after the script ran: the worker does not know that the jobs are its own, or are over."""
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
-    proxy = Proxy(valkey_server.port)
+    link = Link(valkey_server.port)
     mark = bench.mark()
     order = msgspec.json.encode({"mark": str(mark)})
     try:
-        await bench.worker(redisaddr=await proxy.start(), leaseseconds=30.0)
+        await bench.worker(redisaddr=await link.open(), leaseseconds=30.0)
         await bench.run("echo")
         await bench.idle()
-        if not delay_ms:
-            proxy.lose = scripts.load(name).sha.encode()
+        sha = scripts.load(name).sha.encode()
+        trap = None if delay_ms else link.trap(sha)
         jobs = await bench.queue.submit([NewJob("echo", order, delay_ms=delay_ms) for _ in range(3)])
         if delay_ms:
             await bench.idle()
-            proxy.lose = scripts.load(name).sha.encode()
+            trap = link.trap(sha)
         for job_id in (job.id for job in jobs):
             job = await bench.ended(job_id)
             assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
-        assert proxy.lost == 1
+        assert trap is not None
+        assert trap.sprung == 1
         assert len(mark.lines) == 3
         [stats] = await bench.queue.stats(["default"])
         assert (stats.running, stats.ready) == (0, 0)
     finally:
         await bench.close()
-        await proxy.close()
+        await link.close()
 
 
 async def test_jobs_run_on_without_postgresql_and_their_rows_arrive_later(redis_url: str, tmp_path: Path, log_capture: None) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import time
 
 import pytest
-from worker_bench import Bench, Proxy, until
+from faultkit.proxy import Link
+from worker_bench import Bench, until
 
 from dtq.embedded import ValkeyServer
 from dtq.job import NewJob
@@ -43,16 +44,16 @@ async def test_an_idle_worker_is_handed_jobs(bench: Bench) -> None:
 
 async def test_a_job_lost_between_box_and_worker_is_given_back(bench: Bench, valkey_server: ValkeyServer) -> None:
     """The connection breaks while the server answers the blocking read: the job has left the box, and nobody has it."""
-    proxy = Proxy(valkey_server.port)
+    link = Link(valkey_server.port)
     try:
-        proxy.lose = b"BLPOP"
-        await bench.worker(redisaddr=await proxy.start(), leaseseconds=30.0)
+        trap = link.trap(b"BLPOP")
+        await bench.worker(redisaddr=await link.open(), leaseseconds=30.0)
         await idle_in(bench, "default")
         await bench.idle()
         job = await bench.run("echo")
-        assert (proxy.lost, job.state, len(job.attempts)) == (1, "succeeded", 1)
+        assert (trap.sprung, job.state, len(job.attempts)) == (1, "succeeded", 1)
     finally:
-        await proxy.close()
+        await link.close()
 
 
 async def test_a_job_in_the_box_of_a_full_worker_goes_to_another(bench: Bench) -> None:
