@@ -4,8 +4,18 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
+from scenarios import disk_full, failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
 
 __all__ = ["ALL"]
 
-ALL: list[Scenario] = [load.SCENARIO, kills.SCENARIO, valkey_crash.SCENARIO, freeze.SCENARIO, recovery.SCENARIO, memory_full.SCENARIO, network.SCENARIO, failover.SCENARIO]
+ALL: list[Scenario] = [
+    load.SCENARIO,
+    kills.SCENARIO,
+    valkey_crash.SCENARIO,
+    freeze.SCENARIO,
+    recovery.SCENARIO,
+    memory_full.SCENARIO,
+    network.SCENARIO,
+    failover.SCENARIO,
+    disk_full.SCENARIO,
+]

@@ -1,0 +1,170 @@
+"""The disk is full under PostgreSQL, or under Valkey.
+
+Each server gets a small file system of its own in memory, which a file then fills: what it meets is ENOSPC. That needs root on
+Linux; elsewhere the steps are left out, and say so.
+
+- PostgreSQL: jobs are accepted and run, results wait in Redis, and are stored when there is room again.
+- Valkey with ``appendfsync always`` ends itself when it cannot write its file: submissions get 503 until it has been started
+  with room for it, as ``dtq up`` and Kubernetes do by themselves. Nothing accepted is lost. With ``everysec`` it goes on and
+  refuses writes (MISCONF), and takes them by itself when there is room.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from faultkit.checker import Verdict
+from faultkit.history import read_history
+from faultkit.load import Client, loaded
+from faultkit.remains import half_done
+from faultkit.report import Result, Scenario
+from faultkit.settle import settle
+from faultkit.stand import Stand, open_stand, until
+
+from dtq.embedded import EmbeddedServer
+
+__all__ = ["SCENARIO"]
+
+NAME = "disk full"
+POSTGRES_BYTES = 150_000_000
+"""Of the file system: PostgreSQL needs some 60 MB at the start."""
+VALKEY_BYTES = 40_000_000
+
+
+def _run(scale: float) -> list[Result]:
+    if os.geteuid() != 0 or sys.platform != "linux":
+        return [Result(NAME, "left out: a small file system needs root on Linux", [], {}, 0.0)]
+    results = []
+    for step, run in (("postgres", _postgres), ("valkey, always", _valkey_always), ("valkey, everysec", _valkey_everysec)):
+        began = time.monotonic()
+        verdict = run(scale)
+        results.append(Result(NAME, step, verdict.violations, verdict.figures, time.monotonic() - began))
+    return results
+
+
+def _postgres(scale: float) -> Verdict:
+    with open_stand() as stand, _on_small_disk(stand.postgres, POSTGRES_BYTES) as filler:
+        stand.start()
+        [scheduler], [worker] = stand.of("scheduler"), stand.of("worker")
+        with loaded(stand, 4, seed=71) as clients:
+            _accepted_more(clients, 50)
+            _fill(stand, filler, "postgres")
+            # What is written at first may find room in pages and log files that are there already.
+            until("PostgreSQL refuses rows", lambda: "No space left" in _text(worker.output), 180, pause=0.2)
+            _accepted_more(clients, max(50, round(1000 * scale)))
+            until("the scheduler's metric shows the backlog", lambda: _backlog(scheduler.address), 60, pause=0.3)
+            backlog = _backlog(scheduler.address)
+            filler.unlink()
+            _accepted_more(clients, 20)
+        verdict = _settled(stand)
+    verdict.figures["batches waiting"] = backlog
+    return verdict
+
+
+def _valkey_always(scale: float) -> Verdict:
+    with open_stand() as stand, _on_small_disk(stand.valkey, VALKEY_BYTES) as filler:
+        stand.start()
+        with loaded(stand, 4, seed=73) as clients:
+            for _ in range(max(1, round(4 * scale))):
+                _accepted_more(clients, 50)
+                _fill(stand, filler, "valkey")
+                until("Valkey has ended itself", lambda: not stand.valkey.alive(), 120)
+                _refused_more(stand, 5)
+                filler.unlink()
+                stand.valkey.start()
+                _accepted_more(clients, 20)
+        return _settled(stand)
+
+
+def _valkey_everysec(_scale: float) -> Verdict:
+    with open_stand(valkey_args=["--appendfsync", "everysec"]) as stand, _on_small_disk(stand.valkey, VALKEY_BYTES) as filler:
+        stand.start()
+        with loaded(stand, 4, seed=79) as clients:
+            _accepted_more(clients, 50)
+            _fill(stand, filler, "valkey")
+            _refused_more(stand, 20)
+            alive = stand.valkey.alive()
+            filler.unlink()
+            _accepted_more(clients, 20)
+        verdict = _settled(stand)
+    if not alive:
+        verdict.violations.append("the fault did not happen: Valkey has ended instead of refusing writes")
+    return verdict
+
+
+@contextlib.contextmanager
+def _on_small_disk(server: EmbeddedServer, size: int) -> Iterator[Path]:
+    """Move a server's files to a file system of its own; the path of the file that fills it. The server is stopped at the end."""
+    server.stop()
+    before = server.files.with_name("before")
+    server.files.rename(before)
+    server.files.mkdir()
+    _command("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(server.files))
+    try:
+        _command("cp", "-a", f"{before}/.", str(server.files))
+        server.start()
+        yield server.files / "filler"
+    finally:
+        server.stop()
+        _command("umount", str(server.files))
+
+
+def _command(*words: str) -> None:
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def _fill(stand: Stand, filler: Path, target: str) -> None:
+    """Write until nothing more fits."""
+    stand.log.note("fault", text="disk full", target=target)
+    with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
+        for block in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(block)):
+                    pass
+
+
+def _text(path: Path) -> str:
+    return path.read_text(errors="replace")
+
+
+def _accepted_more(clients: list[Client], count: int) -> None:
+    wanted = sum(len(client.accepted) for client in clients) + count
+    until(f"{count} more jobs are accepted", lambda: sum(len(client.accepted) for client in clients) >= wanted, 180)
+
+
+def _refused_more(stand: Stand, count: int) -> None:
+    """Return when so many more submissions were answered with 503."""
+
+    def refused() -> int:
+        return sum(event.kind == "unanswered" and event.status == 503 for event in read_history(stand.history))
+
+    wanted = refused() + count
+    until(f"{count} more submissions are refused", lambda: refused() >= wanted, 180, pause=0.3)
+
+
+def _backlog(address: str) -> float:
+    """Batches of results that wait in Redis, as the scheduler's metrics say."""
+    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("dtq_outbox_entries{"))
+
+
+def _settled(stand: Stand) -> Verdict:
+    statuses = Counter(event.status for event in read_history(stand.history) if event.kind in ("unanswered", "refused"))
+    verdict = settle(stand)
+    verdict.violations += half_done(stand.redis_url)
+    odd = {status: count for status, count in statuses.items() if status not in (0, 503)}
+    verdict.violations += [f"{count} submissions were answered with {status}" for status, count in odd.items()]
+    verdict.figures["refused with 503"] = statuses[503]
+    return verdict
+
+
+SCENARIO = Scenario("disk_full", _run)
