@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import disk_full, failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
+from scenarios import crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
 
 __all__ = ["ALL"]
 
@@ -18,4 +18,5 @@ ALL: list[Scenario] = [
     network.SCENARIO,
     failover.SCENARIO,
     disk_full.SCENARIO,
+    crashpoints.SCENARIO,
 ]
