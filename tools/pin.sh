@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 "$work/venv/bin/python" -m pip install --quiet uv
 printf 'hatchling\neditables\n' >"$work/build.txt"
 "$work/venv/bin/uv" pip compile --universal --python-version 3.11 --no-annotate --no-header --strip-extras --quiet \
-    requirements.txt requirements-dev.txt "$work/build.txt" >"$work/constraints.txt"
+    requirements.txt requirements-dev.txt requirements-audit.txt "$work/build.txt" >"$work/constraints.txt"
 {
     head -n 1 constraints.txt
     grep -E '^[A-Za-z0-9._-]+==' "$work/constraints.txt" | sed 's/ *;.*//' # conditions are up to the packages themselves

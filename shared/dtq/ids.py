@@ -18,9 +18,10 @@ from typing import NamedTuple
 
 from dtq.errors import InvalidJobId
 
-__all__ = ["JobId", "make_id", "parse_id", "submitted_ms", "tick_id"]
+__all__ = ["ID_PATTERN", "JobId", "make_id", "parse_id", "submitted_ms", "tick_id"]
 
-_ID = re.compile(r"([0-9a-f]{11})([0-9a-f]{5,16})([hnldt])-([a-z0-9][a-z0-9._-]{0,62})", re.ASCII)
+ID_PATTERN = r"([0-9a-f]{11})([0-9a-f]{5,16})([hnldt])-([a-z0-9][a-z0-9._-]{0,62})"
+_ID = re.compile(ID_PATTERN, re.ASCII)
 
 
 class JobId(NamedTuple):

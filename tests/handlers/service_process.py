@@ -35,10 +35,13 @@ class Service:
         addr = f"127.0.0.1:{free_port()}"
         self.url = f"http://{addr}"
         self.name = name
+        settings = dict(settings)
         self._log = folder / f"{name}-{addr.rpartition(':')[2]}.log"
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]),
+            "PYTHONPATH": os.pathsep.join(
+                [str(Path(__file__).parent), str(settings.pop("PYTHONPATH", "")), os.environ.get("PYTHONPATH", "")]
+            ),
             "APIADDR": addr,
             "METRICSADDR": addr,
             **{key: str(value) for key, value in settings.items()},

@@ -78,7 +78,7 @@ def test_a_client_that_does_not_read_its_answer_is_cut_off(api: Service) -> None
 
 
 def peers(process: psutil.Process) -> set[tuple[str, int]]:
-    return {tuple(one.raddr) for one in process.net_connections("tcp") if one.status == "ESTABLISHED" and one.raddr}
+    return {(one.raddr[0], one.raddr[1]) for one in process.net_connections("tcp") if one.status == "ESTABLISHED" and one.raddr}
 
 
 def test_a_client_that_reads_slowly_but_steadily_gets_all_of_it(api: Service) -> None:

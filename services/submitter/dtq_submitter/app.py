@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from functools import cache
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from dtq import __version__
@@ -63,7 +66,7 @@ def create_app(settings: Settings, queue: Queue, store: Store, schedules: Schedu
     app.waits = waits
     for router in (jobs_router, queues_router, schedules_router, system_router):
         app.include_router(router(services))
-    app.openapi = openapi_builder(app, requests)  # type: ignore[method-assign]
+    app.openapi = openapi_builder(app, requests, keys=keys is not None)  # type: ignore[method-assign]
     _handle_errors(app)
     limit = settings.maxbodybytes
     hot: dict[str, HotEndpoint] = {
@@ -85,7 +88,17 @@ def _handle_errors(app: FastAPI) -> None:
 
     async def framework(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - that is what it is registered for
-        return _response(request, _framework_problem(error, request))
+        return _response(request, _framework_problem(error, allowed(request.url.path)))
+
+    @cache
+    def patterns() -> list[tuple[re.Pattern[str], frozenset[str]]]:
+        return [(compile_path(path)[0], frozenset(map(str.upper, item))) for path, item in app.openapi()["paths"].items()]
+
+    def allowed(path: str) -> str:
+        """The methods that a path takes; the router knows only those of the first route that it found."""
+        item = app.openapi()["paths"].get(path)  # a path without parameters goes before one with
+        found = map(str.upper, item) if item else frozenset().union(*(methods for pattern, methods in patterns() if pattern.match(path)))
+        return ", ".join(sorted(found))
 
     for kind in (DtqError, Unavailable, ProblemError, Exception):
         app.add_exception_handler(kind, known)
@@ -93,12 +106,13 @@ def _handle_errors(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, framework)
 
 
-def _framework_problem(error: HTTPException, request: Request) -> Problem:
+def _framework_problem(error: HTTPException, allowed: str) -> Problem:
     headers: Mapping[str, str] = error.headers or {}
     if error.status_code == 404:
         return Problem(404, "no-such-path", "there is nothing at this path; /docs lists what there is", headers=headers)
     if error.status_code == 405:
-        return Problem(405, "wrong-method", f"this path takes {headers.get('allow') or headers.get('Allow')}", headers=headers)
+        allowed = allowed or headers.get("Allow", "")  # /docs is not in the document
+        return Problem(405, "wrong-method", f"this path takes {allowed}", headers={"Allow": allowed})
     return Problem(error.status_code, "http", str(error.detail), headers=headers)
 
 

@@ -13,8 +13,9 @@ from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from dtq.config import QUEUE_NAME
 from dtq.errors import IllegalTransition, InvalidRequest, NotFound
-from dtq.ids import parse_id
+from dtq.ids import ID_PATTERN, parse_id
 from dtq.job import TERMINAL, JobView, State, TerminalJob
 from dtq.queue.views import terminal_view
 from dtq.requests import parse_instant
@@ -31,7 +32,14 @@ __all__ = ["jobs_router"]
 MAX_WAIT = 60
 _FILTERS = frozenset({"state", "type", "queue", "since", "until", "cursor", "limit"})
 
-JobIdPath = Annotated[str, Path(description="A job's id, as POST /submit gave it.", examples=["0193f0c2a1b00000n-default"])]
+JobIdPath = Annotated[
+    str,
+    Path(
+        description="A job's id, as POST /submit gave it.",
+        examples=["0193f0c2a1b00000n-default"],
+        json_schema_extra={"pattern": f"^{ID_PATTERN}$"},  # documented only: parse_id says better what is wrong
+    ),
+]
 
 
 class _Jobs:
@@ -120,7 +128,9 @@ def jobs_router(services: Services) -> APIRouter:
             list[str] | None, Query(description="States: repeated, or comma-separated.", examples=[["queued", "running"]])
         ] = None,
         type: Annotated[str | None, Query(max_length=200, description="Job type.", examples=["email"])] = None,
-        queue: Annotated[str | None, Query(description="Queue.", examples=["default"])] = None,
+        queue: Annotated[
+            str | None, Query(description="Queue.", examples=["default"], json_schema_extra={"pattern": f"^{QUEUE_NAME.pattern}$"})
+        ] = None,
         since: Annotated[str | None, Query(description="Submitted then or later, RFC 3339.", examples=["2026-03-01T00:00:00Z"])] = None,
         until: Annotated[str | None, Query(description="Submitted before, RFC 3339.", examples=["2026-03-02T00:00:00+01:00"])] = None,
         cursor: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Path
 from starlette.responses import Response
 
+from dtq.config import QUEUE_NAME
 from dtq_submitter.openapi.answers import answers
 from dtq_submitter.openapi.queues import QUEUE, QUEUES
 from dtq_submitter.services import Json, Services, check_queue
@@ -14,7 +15,9 @@ from dtq_submitter.views import queue_document
 
 __all__ = ["queues_router"]
 
-QueuePath = Annotated[str, Path(description="A queue's name.", examples=["default"])]
+QueuePath = Annotated[
+    str, Path(description="A queue's name.", examples=["default"], json_schema_extra={"pattern": f"^{QUEUE_NAME.pattern}$"})
+]
 
 
 def queues_router(services: Services) -> APIRouter:

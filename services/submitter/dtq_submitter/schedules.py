@@ -7,7 +7,8 @@ from typing import Annotated
 
 import msgspec
 from fastapi import APIRouter, Path, Query
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,7 +18,7 @@ from dtq.registry import Registry
 from dtq.requests import MalformedJson, parse_instant
 from dtq.schedule.cron import MAX_PREVIEW, preview
 from dtq.schedule.entry import rfc3339
-from dtq.schedule.spec import MAX_NAME, JobTemplate, check_name, parse_spec
+from dtq.schedule.spec import MAX_NAME, NAME_PATTERN, JobTemplate, check_name, parse_spec
 from dtq.schedule.trigger import forget, trigger
 from dtq_submitter.body import BodyHeaders, read_body
 from dtq_submitter.openapi.answers import answers
@@ -27,7 +28,11 @@ from dtq_submitter.views import schedule_document
 
 __all__ = ["check_template", "schedules_router"]
 
-NamePath = Annotated[str, Path(description="A DNS-1123 subdomain.", examples=["nightly-report"])]
+_NAME: dict[str, JsonValue] = {
+    "pattern": f"^{NAME_PATTERN}$",
+    "maxLength": MAX_NAME,
+}  # documented only: check_name says better what is wrong
+NamePath = Annotated[str, Path(description="A DNS-1123 subdomain.", examples=["nightly-report"], json_schema_extra=_NAME)]
 
 
 def schedules_router(services: Services) -> APIRouter:
@@ -44,7 +49,13 @@ def schedules_router(services: Services) -> APIRouter:
     @router.get("/schedules", operation_id="list_schedules", summary="List schedules", responses=answers({200: SCHEDULES}, 422, 503))
     async def list_(
         cursor: Annotated[
-            str | None, Query(max_length=MAX_NAME, description="next_cursor of the page before.", examples=["nightly-report"])
+            str | None,
+            Query(
+                max_length=MAX_NAME,
+                description="next_cursor of the page before.",
+                examples=["nightly-report"],
+                json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
+            ),
         ] = None,
         limit: Annotated[int, Query(ge=1, le=1000, description="Most schedules on the page.", examples=[100])] = 100,
     ) -> Response:
@@ -69,6 +80,11 @@ def schedules_router(services: Services) -> APIRouter:
         """The times strictly after ``from`` at which a Kubernetes CronJob would fire; none when it never does."""
         ticks = preview(schedule, time_zone, _from(from_), count)
         return Json({"ticks": [rfc3339(int(tick.timestamp()) * 1000) for tick in ticks]})
+
+    @router.api_route("/schedules/preview", methods=["PUT", "DELETE"], include_in_schema=False)
+    async def no_preview() -> Response:
+        """A schedule of this name could be made, but not be shown."""
+        raise HTTPException(405)
 
     @router.get(
         "/schedules/{name}", operation_id="get_schedule", summary="Show a schedule", responses=answers({200: SCHEDULE}, 404, 422, 503)

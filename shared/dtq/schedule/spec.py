@@ -15,14 +15,15 @@ from dtq.requests import MAX_TIMEOUT
 from dtq.schedule.cron import parse_line
 from dtq.schedule.zones import UTC_ZONE, load_zone
 
-__all__ = ["MAX_NAME", "JobTemplate", "Policy", "ScheduleSpec", "check_name", "parse_spec"]
+__all__ = ["MAX_NAME", "NAME_PATTERN", "JobTemplate", "Policy", "ScheduleSpec", "check_name", "parse_spec"]
 
 Policy = Literal["Allow", "Forbid", "Replace"]
 
 MAX_NAME = 63 + 1 + 253
 """Longest name of a schedule: a ScheduledJob resource's is ``namespace.name``."""
 
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*", re.ASCII)
+NAME_PATTERN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_NAME = re.compile(NAME_PATTERN, re.ASCII)
 
 
 def check_name(name: str) -> str:

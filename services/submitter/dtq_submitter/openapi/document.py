@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from fastapi.openapi.utils import get_openapi
 from dtq import __version__
 from dtq.requests import Requests
 from dtq_submitter.openapi.jobs import JOB, JOBS
+from dtq_submitter.openapi.links import add_links
 from dtq_submitter.openapi.schedules import SCHEDULE, SCHEDULES
 from dtq_submitter.openapi.schemas import schemas
 from dtq_submitter.openapi.submissions import submit_paths
@@ -35,23 +37,25 @@ _TAGS = [
 ]
 
 
-def openapi_builder(app: FastAPI, requests: Requests) -> Callable[[], dict[str, Any]]:
-    """What ``app.openapi`` is replaced by; the document is made once."""
+def openapi_builder(app: FastAPI, requests: Requests, *, keys: bool) -> Callable[[], dict[str, Any]]:
+    """What ``app.openapi`` is replaced by; the document is made once. ``keys``: whether API keys are needed."""
 
     def build() -> dict[str, Any]:
         if app.openapi_schema is None:
-            app.openapi_schema = _document(app, requests)
+            app.openapi_schema = _document(app, requests, keys)
         return app.openapi_schema
 
     return build
 
 
-def _document(app: FastAPI, requests: Requests) -> dict[str, Any]:
+def _document(app: FastAPI, requests: Requests, keys: bool) -> dict[str, Any]:
     document = get_openapi(title=app.title, version=__version__, description=app.description, routes=app.routes, tags=_TAGS)
     document["components"] = {"schemas": schemas(requests), "securitySchemes": _SECURITY_SCHEMES}
-    document["security"] = [{}, {"bearer": []}, {"apiKey": []}]  # {}: without APIKEYSFILE nobody needs a key
+    document["security"] = [*([] if keys else [{}]), {"bearer": []}, {"apiKey": []}]
     _restore_nulls(document["paths"])
-    document["paths"] = {**submit_paths(requests), **document["paths"]}
+    # The answers of a queue are one object in several operations: links must not be.
+    document["paths"] = copy.deepcopy({**submit_paths(requests), **document["paths"]})
+    add_links(document["paths"])
     return document
 
 

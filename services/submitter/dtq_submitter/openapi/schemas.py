@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from dtq.config import QUEUE_NAME
 from dtq.requests import Requests
 from dtq.schedule.spec import ScheduleSpec
 from dtq_submitter.openapi.answers import REF
@@ -36,7 +37,18 @@ def schemas(requests: Requests) -> dict[str, Any]:
     for name, adapter in (("SubmitRequest", requests.one), ("BatchRequest", requests.batch)):
         if adapter is not None:
             theirs |= _spread(name, adapter.json_schema(ref_template=REF), ours.keys())
+    ours["JobTemplate"]["properties"]["queue"]["pattern"] = f"^{QUEUE_NAME.pattern}$"
+    for name in ("ScheduleSpec", "JobTemplate"):
+        _allow_null(ours[name])
     return ours | theirs
+
+
+def _allow_null(schema: dict[str, Any]) -> None:
+    """As in Kubernetes, a field that may be left out may be null, too."""
+    for name, field in schema["properties"].items():
+        if name not in schema["required"] and {"type": "null"} not in field.get("anyOf", []):
+            said = {key: field.pop(key) for key in ("default", "title", "description") if key in field}
+            schema["properties"][name] = {"anyOf": [field, {"type": "null"}], **said}
 
 
 def _spread(name: str, schema: dict[str, Any], taken: Collection[str]) -> dict[str, Any]:
