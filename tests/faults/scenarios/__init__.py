@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, recovery, valkey_crash
+from scenarios import crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, postgres_away, recovery, valkey_crash
 
 __all__ = ["ALL"]
 
@@ -19,4 +19,5 @@ ALL: list[Scenario] = [
     failover.SCENARIO,
     disk_full.SCENARIO,
     crashpoints.SCENARIO,
+    postgres_away.SCENARIO,
 ]
