@@ -12,7 +12,7 @@ MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACK
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-cluster faults images lint format bench constraints clean
+.PHONY: help run test test-cluster faults images lint audit format bench constraints clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,15 @@ lint: $(VENV)/.dev ## Check style, types and import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive shared services tools
 	$(BIN)/yamllint --strict .
 	$(BIN)/python tools/chart_docs.py --check
 	@$(BIN)/python tools/helm.py
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; ! command -v helm >/dev/null || helm lint --strict --quiet charts/dtq
+
+audit: $(VENV)/.dev ## Look for known vulnerabilities of the pinned versions; says so when nobody can be asked
+	@$(PIP) --quiet --requirement requirements-audit.txt
+	@$(BIN)/python tools/audit.py || [ $$? = 3 ]
 
 format: $(VENV)/.dev ## Sort imports and format the code
 	$(BIN)/ruff check --select I --fix .
