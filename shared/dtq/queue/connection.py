@@ -69,6 +69,10 @@ _IN_PIPELINE = "of pipeline caused error: "
 """What redis-py puts before the server's words, a tuple of them, when a command of a pipeline is refused."""
 
 
+_CLOSED = "the handler is closed"
+"""What uvloop says, in a RuntimeError, to who sends on a connection that was reset since."""
+
+
 @contextmanager
 def translated() -> Iterator[None]:
     """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained."""
@@ -80,6 +84,10 @@ def translated() -> Iterator[None]:
         text = str(error).rpartition(_IN_PIPELINE)[2].lstrip("('\"")
         if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
             raise QueueUnavailable(f"Redis does not serve: {text}") from error
+        raise
+    except RuntimeError as error:
+        if _CLOSED in str(error):
+            raise QueueUnavailable("Redis does not serve: it has closed the connection") from error
         raise
 
 

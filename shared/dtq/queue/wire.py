@@ -72,7 +72,7 @@ class Wire:
             while self._waiting:
                 async with asyncio.timeout(ANSWER_TIMEOUT):
                     await self._step()
-        except (RedisError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is: an answer that may still come must not be taken for another call's
             await self._break(error if isinstance(error, RedisError) else RedisConnectionError(str(error) or "no answer in time"))
         except asyncio.CancelledError:
             await self._break(RedisConnectionError("closed"))
