@@ -120,3 +120,18 @@ def test_no_beat_is_waited_for_in_time_or_without_redis(beating: Make, monkeypat
     monkeypatch.setattr(heartbeat, "OVERDUE", 0.0)
     beat._away = True
     beat.breathe()
+
+
+async def test_a_wall_clock_that_is_set_makes_no_worker_unhealthy_nor_hides_one_that_is(
+    beating: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    beat = beating(redis_url, lambda: ["default"])
+    assert beat.silent == float("inf")
+    real = time.time
+    for step in (600.0, -600.0):
+        await until("it beats", lambda: beat.last_beat)
+        monkeypatch.setattr("dtq_worker.heartbeat.time.time", lambda step=step: real() + step)
+        assert beat.silent < 60
+    beat.stop()
+    before = beat.silent
+    await until("it is silent", lambda: beat.silent > before)

@@ -73,6 +73,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self.last_beat = 0.0
         """Wall-clock time of the last renewal that succeeded."""
+        self._beat_at: float | None = None
         self._away = False
         self._last_turn: float | None = None
         self._renewed_at = self._breathed_at = time.monotonic()
@@ -101,6 +102,11 @@ class Heartbeat:
         while self._renewed_at < now and (left := now + BREATH - time.monotonic()) > 0:
             self._beaten.wait(left)
             self._beaten.clear()
+
+    @property
+    def silent(self) -> float:
+        """Seconds since the last renewal that succeeded, however the wall clock was set meanwhile."""
+        return float("inf") if self._beat_at is None else time.monotonic() - self._beat_at
 
     def problem(self) -> str | None:
         """Why the process should be restarted, None if it should not. That Redis is away is no reason."""
@@ -152,6 +158,7 @@ class Heartbeat:
             with translated():
                 await client.ping()  # a beat that asks nothing would pass for a healthy one
         self.last_beat = time.time()
+        self._beat_at = time.monotonic()
         self._renewed_at = began
         self._beaten.set()
         self._away = False

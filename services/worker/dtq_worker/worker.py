@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import socket
-import time
 
 import structlog
 from redis.exceptions import RedisError
@@ -113,7 +112,7 @@ class Worker:
     @property
     def healthy(self) -> bool:
         """Whether the heartbeat succeeded lately."""
-        return time.time() - self._heartbeat.last_beat < max(10.0, 3 * self._settings.leaseseconds)
+        return self._heartbeat.silent < max(10.0, 3 * self._settings.leaseseconds)
 
     def problem(self) -> str | None:
         """Why the process should be restarted, None if it should not."""
