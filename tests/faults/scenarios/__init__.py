@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, postgres_away, recovery, valkey_crash
+from scenarios import clock, crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, postgres_away, recovery, valkey_crash
 
 __all__ = ["ALL"]
 
@@ -20,4 +20,5 @@ ALL: list[Scenario] = [
     disk_full.SCENARIO,
     crashpoints.SCENARIO,
     postgres_away.SCENARIO,
+    clock.SCENARIO,
 ]
