@@ -21,6 +21,10 @@ __all__ = ["Store"]
 
 _Jobs = list[TerminalJob]  # within Store, "list" is a method
 
+READ_SECONDS = 15.0
+"""How long a read may take. Nobody waits for longer; and on connections that have gone silent (what stands between keeps them up, but
+the server's answers do not arrive) all reads hang until it is over."""
+
 
 class Store:
     """Finished jobs, one row each. Belongs to the event loop that opened it.
@@ -89,7 +93,7 @@ class Store:
         # Never prepared: a plan for any value would not use the partial index, nor leave out partitions when planned.
         query = statement_for("select", conditions=where)
         try:
-            async with self._pool.connection() as connection:
+            async with self._pool.connection(READ_SECONDS) as connection:
                 cursor = await connection.execute(query, {**params, "limit": limit}, prepare=False)
                 return [to_job(row) for row in await cursor.fetchall()]
         except psycopg.DataError as error:
