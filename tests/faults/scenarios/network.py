@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
@@ -108,14 +108,10 @@ class Step:
         self._on = time.monotonic_ns()
         self._wired.set_mode(self._link, Mode(self._mode))
         time.sleep(self._seconds)
-        happened = self._happened(self._wired.network.counts(self._link) - before)
+        violations = self._within("the fault happens", lambda: self._happened(self._wired.network.counts(self._link) - before))
         self._wired.set_mode(self._link, PASS)
         self._off = time.monotonic_ns()
-        violations = [] if happened else ["the fault did not happen"]
-        try:
-            until(f"{self._service.name} goes on", self._goes_on, LONGEST, pause=0.1)
-        except AssertionError as error:
-            violations.append(str(error))
+        violations += self._within(f"{self._service.name} goes on", self._goes_on)
         back = (time.monotonic_ns() - self._off) / 1e9
         if self._pids() != pids:
             violations.append("a service has ended")
@@ -134,6 +130,13 @@ class Step:
             "ran elsewhere": elsewhere,
         }
         return Result(NAME, f"{self._kind} > {self._server}: {self._mode}", violations, figures, time.monotonic() - began)
+
+    def _within(self, what: str, condition: Callable[[], bool]) -> list[str]:
+        try:
+            until(what, condition, LONGEST, pause=0.1)
+        except AssertionError as error:
+            return [str(error)]
+        return []
 
     def _pids(self) -> list[tuple[int, bool]]:
         return [(service.pid, service.alive()) for service in self._wired.stand.services.values()]
