@@ -308,12 +308,11 @@ class QueueMachine(RuleBasedStateMachine):
         waits = {view.id: view.run_at or 0 for view in self._views([end.id for _, end in reports]) if view}
         outbox = len(model.outbox)
         stale, cancelled = model.finish(claims.worker, [end for _, end in reports], waits)
-        repeated: set[int] = getattr(done, "repeated", set())
-        assert (done.stale | repeated, done.cancelled) == (stale, cancelled)
-        assert not done.stale & repeated
-        assert not hasattr(done, "repeated") or written <= repeated, "what was sent again is not known"
+        assert (done.stale | done.repeated, done.cancelled) == (stale, cancelled)
+        assert not done.stale & done.repeated
+        assert written <= done.repeated, "what was sent again is not known"
         own = {_text(reports[index]) for index in set(range(len(reports))) - stale}
-        assert all(_text(reports[index]) in self.written | own for index in repeated), "an ending that was never written"
+        assert all(_text(reports[index]) in self.written | own for index in done.repeated), "an ending that was never written"
         ended = {index for index, (_, end) in enumerate(reports) if end.op in "kf"} - stale
         assert (done.outbox is not None) == bool(ended)
         assert len(model.outbox) - outbox == bool(ended) + len(cancelled)
