@@ -26,13 +26,19 @@ HISTORY = [
 
 
 def test_a_takeover_is_the_first_start_on_another_worker() -> None:
-    [found] = takeovers(HISTORY, 1, 2 * SECOND)
+    [found] = takeovers(HISTORY, 1, 2 * SECOND, {})
     assert found.job == "a"
     assert found.seconds == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize(("workers", "again"), [(["h-1-x", "h-2-y"], False), (["h-1-x", "h-3-z", "h-2-y"], True)])
+def test_a_job_whose_next_worker_died_too_before_it_started_was_hit_again(workers: list[str], again: bool) -> None:
+    [found] = takeovers(HISTORY, 1, 2 * SECOND, {"a": {"attempts": [{"worker": name} for name in workers]}})
+    assert found.again is again
+
+
 def test_what_never_starts_again_is_told() -> None:
-    [found] = takeovers(HISTORY, 2, 2 * SECOND)
+    [found] = takeovers(HISTORY, 2, 2 * SECOND, {})
     assert (found.job, found.seconds) == ("c", None)
 
 

@@ -19,6 +19,8 @@ class Takeover(NamedTuple):
     seconds: float | None
     pool: bool = False
     """Whether it runs in a process of its worker, which may have had to be started for it."""
+    again: bool = False
+    """Whether the worker that took it over was killed as well before the handler could start."""
 
 
 def running_at(history: Sequence[Event], pid: int, at: int) -> list[str]:
@@ -34,20 +36,23 @@ def running_at(history: Sequence[Event], pid: int, at: int) -> list[str]:
     return list(dict.fromkeys(running.values()))
 
 
-def takeovers(history: Sequence[Event], pid: int, at: int) -> list[Takeover]:
-    """What became of the jobs that ran on ``pid`` when it was killed."""
+def takeovers(history: Sequence[Event], pid: int, at: int, rows: Mapping[str, Mapping[str, Any]]) -> list[Takeover]:
+    """What became of the jobs that ran on ``pid`` when it was killed. ``rows`` are those of PostgreSQL, by id."""
     jobs = running_at(history, pid, at)
     starts: dict[str, Event] = {}
     for event in history[bisect.bisect_right(history, at, key=lambda event: event.at) :]:
         if event.kind == "start" and event.pid != pid:
             starts.setdefault(event.job, event)
-    return [_takeover(job, pid, at, starts.get(job)) for job in jobs]
+    return [_takeover(job, pid, at, starts.get(job), rows.get(job, {}).get("attempts") or []) for job in jobs]
 
 
-def _takeover(job: str, pid: int, at: int, start: Event | None) -> Takeover:
+def _takeover(job: str, pid: int, at: int, start: Event | None, attempts: Sequence[Mapping[str, Any]]) -> Takeover:
     if start is None:
         return Takeover(job, pid, None)
-    return Takeover(job, pid, (start.at - at) / 1e9, start.who != f"worker {start.pid}")
+    workers = [attempt["worker"] for attempt in attempts]
+    after = next((number for number, worker in enumerate(workers) if f"-{pid}-" in worker), -1) + 1
+    again = 0 < after < len(workers) and f"-{start.pid}-" not in workers[after]
+    return Takeover(job, pid, (start.at - at) / 1e9, start.who != f"worker {start.pid}", again)
 
 
 def most_at_once(history: Sequence[Event]) -> int:

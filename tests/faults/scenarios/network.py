@@ -158,7 +158,7 @@ class Step:
         """Jobs that it ran when the mode began, and that another worker ran as well."""
         if self._kind != "worker":
             return 0
-        return sum(takeover.seconds is not None for takeover in takeovers(history, self._service.pid, self._on))
+        return sum(takeover.seconds is not None for takeover in takeovers(history, self._service.pid, self._on, {}))
 
     def _happened(self, done: Counter[str]) -> bool:
         if self._mode == "refuse":
