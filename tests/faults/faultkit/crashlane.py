@@ -15,10 +15,11 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
+from unittest.mock import patch
 
 from dtq.config import Settings
 from dtq.job import TERMINAL, JobView, State, TerminalJob
-from dtq.queue import Queue
+from dtq.queue import Queue, connection
 from dtq.schedule.store import ANY, ScheduleStore
 from dtq.schedule.trigger import forget
 from dtq.storage import Store
@@ -373,6 +374,9 @@ def _plan(body: Json) -> Json:
 def open_lanes(count: int) -> Iterator[list[Lane]]:
     """Lanes on the same two servers: each has a database of its own in both."""
     with open_stand() as first, contextlib.ExitStack() as stack:
+        # Of this process alone: on a busy machine the one who looks on may wait longer for a connection than services do.
+        stack.enter_context(patch.object(connection, "CONNECT_TIMEOUT", PATIENCE))
+        stack.enter_context(patch.object(connection, "ANSWER_TIMEOUT", PATIENCE))
         stands = [first]
         for number in range(1, count):
             name = f"lane{number}"

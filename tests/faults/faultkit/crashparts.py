@@ -74,6 +74,7 @@ def batch(w: Walker) -> None:
 
 def again(w: Walker) -> None:
     """The same key again leads to the same job; with another body it is refused, and frees the keys of its batch."""
+    w.lane.do(w.lane.queue.client.script_flush())  # as on a server that was restarted: each script is sent as text again
     body = w.body({})
     w.send("/submit", [body])
     w.send("/submit", [body])
@@ -339,9 +340,8 @@ def lost_claim(w: Walker) -> None:
     script = scripts.load("submit")
 
     async def hand_over() -> list[Any]:
-        await client.script_load(script.text)
         pipe = client.pipeline(transaction=True)
-        pipe.evalsha(script.sha, len(names), *names, *args)
+        pipe.eval(script.text, len(names), *names, *args)
         pipe.lpop(keys.box("default", worker))
         for number in blocked:
             pipe.execute_command("CLIENT", "KILL", "ID", number)
