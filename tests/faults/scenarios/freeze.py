@@ -222,7 +222,7 @@ def _round(lease: float, seed: int) -> list[Result]:
 def _run(scale: float) -> list[Result]:
     if scale < 1:
         return _round(QUICK_LEASE, 21)
-    return [result for number in range(round(scale) * 2) for result in _round(LEASE, 21 + number)]
+    return [result for number in range(round(scale)) for result in _round(LEASE, 21 + number)]
 
 
 SCENARIO = Scenario(NAME, _run)
