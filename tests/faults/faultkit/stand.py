@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -26,6 +27,8 @@ __all__ = ["KINDS", "QUICK", "Service", "Stand", "open_stand", "until"]
 
 FAULTS = Path(__file__).parents[1]
 KINDS = ("submitter", "worker", "scheduler")
+_MIGRATING = threading.Lock()
+"""Migrations work on globals of the module that does them; stands may be opened by threads."""
 QUICK: dict[str, object] = {"RETRYBASE": "0.05", "RETRYCAP": "0.3", "SHUTDOWNSECONDS": "1"}
 """Settings under which retries do not make a test long; leases are the default's unless a scenario says otherwise."""
 
@@ -195,7 +198,8 @@ def open_stand(*, valkey_args: Sequence[str] = (), postgres_settings: Mapping[st
     try:
         valkey.start()
         postgres.start()
-        migrate(postgres.url)
+        with _MIGRATING:
+            migrate(postgres.url)
         stand = Stand(folder, valkey, postgres, "postgres")
         yield stand
     finally:
