@@ -75,8 +75,8 @@ class QueueMachine(RuleBasedStateMachine):
     steps: ClassVar[int] = 0
     moves: ClassVar[Counter[str]] = Counter()
 
-    @initialize(first=st.lists(specs, max_size=5))
-    def begin(self, first: list[tuple[str, int, str | None, int, int | None]]) -> None:
+    @initialize(first=st.lists(specs, max_size=5), paused=st.sampled_from((False, False, False, True)))
+    def begin(self, first: list[tuple[str, int, str | None, int, int | None]], paused: bool) -> None:
         """An empty server, and some jobs."""
         type(self).examples += 1
         self.system.reset()
@@ -93,6 +93,8 @@ class QueueMachine(RuleBasedStateMachine):
         self.uids = {"s": 0, "t": 0}  # schedules, and which life of theirs it is
         self.touched: set[str] = set(QUEUES)
         self.sound = True
+        if paused:
+            self.pause("a")
         if first:
             self.submit("a", first, False)
 
