@@ -201,6 +201,19 @@ async def test_outbox_is_read_when_old_enough_and_cleared(queue: Queue, worker: 
     assert await queue.outbox_length(["default"]) == 0
 
 
+async def test_what_is_stored_at_last_is_kept_no_longer_than_usual(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
+    ids = await submit(queue, 2)
+    claims = worker()
+    claims.keep_results(7 * 86_400_000)  # PostgreSQL is away
+    jobs = await take(claims, 2)
+    await claims.finish("default", [end(job, "succeeded") for job in jobs])
+    [(entry, rows)] = await queue.read_outbox("default")
+    await queue.clear_outbox("default", [entry], rows)
+    for job_id in ids:
+        assert 0 < await queue.client.pttl(keys.done("default", job_id)) <= 300_000
+    assert await queue.outbox_length(["default"]) == 0
+
+
 async def test_many_jobs_end_in_one_call(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
     await submit(queue, 1000)
     claims = worker()

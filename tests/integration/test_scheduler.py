@@ -277,6 +277,18 @@ async def test_the_sweeper_stores_what_workers_left(tasks: Queue, store: Store) 
     assert await tasks.outbox_length(["default"]) == 0
 
 
+async def test_what_the_sweeper_stored_is_kept_in_redis_no_longer_than_usual(tasks: Queue, store: Store) -> None:
+    """Its worker had it kept for days, since PostgreSQL was away."""
+    [job] = await tasks.submit([NewJob("email", b"{}")])
+    await run_all(tasks)
+    kept = keys.done("default", job.id)
+    await tasks.client.pexpire(kept, 7 * 86_400_000)
+    sweeper = Sweeper(tasks, store)
+    sweeper.OLDER_MS = 0
+    await sweeper.step()
+    assert 0 < await tasks.client.pttl(kept) <= 300_000
+
+
 async def test_the_sweeper_leaves_what_postgresql_did_not_take(tasks: Queue) -> None:
     await tasks.submit([NewJob("email", b"{}")])
     await run_all(tasks)

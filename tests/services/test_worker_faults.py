@@ -251,6 +251,12 @@ async def test_jobs_run_on_without_postgresql_and_their_rows_arrive_later(redis_
             for job_id in (*ids, during):
                 assert (await bench.row(job_id, 15)).state == "succeeded"
             await until("it is over", lambda: not worker._recorder.failing)
+
+            async def forgotten_as_others() -> bool:
+                left = [await bench.queue.client.pttl(keys.done("default", job_id)) for job_id in (*ids, during)]
+                return all(ms <= bench.settings.resultttl * 1000 for ms in left)
+
+            await until("what is stored is kept no longer than usual", forgotten_as_others)
     finally:
         await store.close()
         await asyncio.to_thread(postgres.stop)

@@ -143,6 +143,23 @@ class FakeClient:
             raise ResponseError("WRONGTYPE")
         self.cleared += [f"{key} {entry}" for entry in ids]
 
+    def pipeline(self, transaction: bool) -> FakePipeline:
+        assert not transaction
+        return FakePipeline(self)
+
+
+class FakePipeline:
+    def __init__(self, client: FakeClient) -> None:
+        self.client = client
+        self.calls: list[str] = []
+
+    def pexpire(self, key: str, ms: int, lt: bool) -> None:
+        assert lt, "a key is never kept for longer than before"
+        self.calls.append(f"{key} within {ms} ms")
+
+    async def execute(self) -> None:
+        self.client.cleared += self.calls
+
 
 def row(number: int, queue: str = "default") -> TerminalJob:
     found = ending(number, queue).row
@@ -151,7 +168,7 @@ def row(number: int, queue: str = "default") -> TerminalJob:
 
 
 async def recorded(store: FakeStore, client: FakeClient, *entries: tuple[str, int]) -> Recorder:
-    keeper = Recorder(store, client)
+    keeper = Recorder(store, client, 1000)
     for queue, number in entries:
         keeper.add(queue, f"{number}-1", [row(number, queue)], 100)
         task: Any = keeper._task
@@ -161,7 +178,7 @@ async def recorded(store: FakeStore, client: FakeClient, *entries: tuple[str, in
 
 async def test_one_damaged_outbox_does_not_block_the_others() -> None:
     store, client = FakeStore(), FakeClient("{bad}")
-    keeper = Recorder(store, client)
+    keeper = Recorder(store, client, 1000)
     for number, queue in enumerate(("bad", "default", "other")):
         keeper.add(queue, f"{number}-1", [row(number, queue)], 100)
     await keeper.flush(10)
@@ -180,12 +197,12 @@ async def test_rows_that_cannot_be_stored_are_left_to_the_outbox() -> None:
     store, client = FakeStore(*[KeyError("odd")] * recorder.TRIES), FakeClient()
     keeper = await recorded(store, client, ("default", 1), ("default", 2))
     assert [found.id for found in store.rows] == ["2-default"]
-    assert client.cleared == ["dtq:{default}:outbox 2-1"]
+    assert client.cleared == ["dtq:{default}:done:2-default within 1000 ms", "dtq:{default}:outbox 2-1"]
     assert not keeper.failing
 
 
 async def test_no_more_bytes_are_held_than_allowed() -> None:
-    keeper = Recorder(FakeStore(), FakeClient())
+    keeper = Recorder(FakeStore(), FakeClient(), 1000)
     for number in range(3):
         keeper.add("default", f"{number}-1", [row(number)], recorder.MAX_BYTES // 2)
     assert len(keeper._batches) == 2

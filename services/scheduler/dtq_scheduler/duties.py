@@ -106,7 +106,7 @@ class Sweeper:
             log.error("outbox_entries_unreadable", queue=name, entries=odd)
             await self._queue.set_outbox_aside(name, odd)
         await self._store.insert(rows)
-        await self._queue.clear_outbox(name, [entry for entry, _ in entries])
+        await self._queue.clear_outbox(name, [entry for entry, _ in entries], rows)
         log.info("results_swept", queue=name, rows=len(rows))
         return len(entries) == self.MOST
 

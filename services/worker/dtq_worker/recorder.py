@@ -16,6 +16,7 @@ from dtq.errors import QueueUnavailable, StoreUnavailable
 from dtq.job import TerminalJob
 from dtq.queue import keys
 from dtq.queue.connection import Client, translated
+from dtq.queue.kept import keep_no_longer
 from dtq_worker.faults import Faults
 
 __all__ = ["Recorder", "RowStore"]
@@ -58,10 +59,13 @@ class Batch(NamedTuple):
 class Recorder:
     """Writes rows in the order they come, one insert at a time."""
 
-    def __init__(self, store: RowStore, client: Client) -> None:
-        """Clear outbox entries through ``client``."""
+    def __init__(self, store: RowStore, client: Client, result_ms: int) -> None:
+        """Clear outbox entries through ``client``; finished jobs that are stored are kept for ``result_ms`` (RESULTTTL)."""
         self._store = store
         self._client = client
+        self._result_ms = result_ms
+        self._kept_long = False
+        """Whether jobs have been kept for longer, since PostgreSQL was away."""
         self._batches: list[Batch] = []
         self._held = 0
         self._bytes = 0
@@ -94,7 +98,7 @@ class Recorder:
                 delay = self._faults.note(error)
                 if isinstance(error, StoreUnavailable) and not self.failing:
                     log.warning("results_delayed", rows=self._held, error=str(error))
-                self.failing = True
+                self.failing = self._kept_long = True
                 if isinstance(error, StoreUnavailable) or self._faults.count < TRIES:
                     await asyncio.sleep(delay)
                     continue
@@ -115,13 +119,15 @@ class Recorder:
 
     async def _clear(self, batches: list[Batch]) -> None:
         """Take stored rows from the outbox. Entries that stay are stored again by the scheduler, which changes nothing."""
-        entries: dict[str, list[str]] = {}
+        by_queue: dict[str, list[Batch]] = {}
         for batch in batches:
-            entries.setdefault(batch.queue, []).append(batch.entry)
-        for queue, ids in entries.items():
+            by_queue.setdefault(batch.queue, []).append(batch)
+        for queue, stored in by_queue.items():
             try:
                 with translated():
-                    await self._client.xdel(keys.outbox(queue), *ids)
+                    if self._kept_long:  # before the entries go: as long as they are there, another will do it
+                        await keep_no_longer(self._client, queue, (row for batch in stored for row in batch.rows), self._result_ms)
+                    await self._client.xdel(keys.outbox(queue), *(batch.entry for batch in stored))
             except QueueUnavailable:
                 pass  # whoever needs the queue reports it
             except RedisError as error:  # its keys were damaged from outside: the other queues' entries go

@@ -63,7 +63,7 @@ class Worker:
             lambda: self._heartbeat.last_beat,
             lambda: (self._fetcher.names, registry.handlers),
         )
-        self._recorder = Recorder(store, queue.client)
+        self._recorder = Recorder(store, queue.client, settings.resultttl * 1000)
         self._keeping_long = False
         recovery = Recovery(queue.client, self._claims, self._held)
         self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt)

@@ -17,6 +17,7 @@ from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts, views
 from dtq.queue.connection import Client, connect, exchange, is_cluster, replicas_of, translated
 from dtq.queue.encode import options_json, submit_arguments
+from dtq.queue.kept import keep_no_longer
 from dtq.queue.live import LiveFilter, list_live
 from dtq.queue.replicas import WAIT_MS, settled, too_few
 
@@ -459,10 +460,12 @@ class Queue:
                     await self.client.xadd(f"{keys.outbox(queue)}-unreadable", fields, maxlen=1000)
                 await self.client.xdel(keys.outbox(queue), entry)
 
-    async def clear_outbox(self, queue: str, entries: Sequence[str]) -> None:
-        """Remove entries that are in PostgreSQL."""
+    async def clear_outbox(self, queue: str, entries: Sequence[str], rows: Sequence[TerminalJob] = ()) -> None:
+        """Remove entries that are in PostgreSQL. Their ``rows``, if given, are kept in Redis for RESULTTTL from now at most."""
         if entries:
             with translated():
+                if rows:
+                    await keep_no_longer(self.client, queue, rows, self._ttls[0])
                 await self.client.xdel(keys.outbox(queue), *entries)
 
     # ------------------------------------------------------------------ schedules
