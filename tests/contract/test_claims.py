@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dtq.job import NewJob, State
-from dtq.queue import LiveFilter, Queue, Reclaimed
+from dtq.queue import LiveFilter, Queue, Reclaimed, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
 
 MakeWorker = Callable[..., Claims]
