@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from worker_bench import Bench, until
 
-from dtq.queue import keys
+from dtq.queue import Queue, keys
 
 
 async def test_running_jobs_may_end_within_shutdownseconds(bench: Bench) -> None:
@@ -105,3 +106,19 @@ async def test_a_handler_that_swallows_the_first_cancellation_is_asked_again(ben
     assert await bench.stop(worker) < 4
     assert not worker.stuck
     assert (await bench.view(job_id)).state == "succeeded"
+
+
+async def test_a_swallowed_cancellation_does_not_hold_up_the_stop(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.Event()
+
+    async def queues(self: Queue) -> list[str]:
+        asked.set()
+        with contextlib.suppress(asyncio.CancelledError):  # as asyncio.wait_for of Python 3.11 does if its call is done in that moment
+            await asyncio.sleep(0.5)
+        return []
+
+    monkeypatch.setattr(Queue, "queues", queues)
+    worker = await bench.worker(queues="*")
+    await asked.wait()
+    async with asyncio.timeout(20):
+        await bench.stop(worker)

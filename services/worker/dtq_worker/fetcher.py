@@ -227,9 +227,12 @@ class Fetcher:
     # ------------------------------------------------------------------ which queues
 
     async def _watch_queues(self) -> None:
-        """With QUEUES=*, notice queues as they come."""
+        """With QUEUES=*, notice queues as they come.
+
+        It ends by the stop, too: in Python 3.11 redis-py swallows a cancellation that comes just as a command has been written.
+        """
         faults = Faults("queues")
-        while self._fixed is None:
+        while self._fixed is None and not self._stop.is_set():
             try:
                 for name in await self._queue.queues():
                     if name not in self._names:
@@ -241,5 +244,5 @@ class Fetcher:
                 delay = faults.note(error)
                 if isinstance(error, QueueUnavailable) and not self._names and faults.count == 1:
                     log.warning("queue_away", error=str(error), failures=1)  # with queues, claiming finds it and says so
-                await asyncio.sleep(delay)
-            await asyncio.sleep(NEW_QUEUES)
+                await self._pause(delay)
+            await self._pause(NEW_QUEUES)
