@@ -37,6 +37,7 @@ LEFT_OUT = {
     r"CLIENT .*|SELECT|AUTH|HELLO": "redis-py says so when it connects, before any command of a service",
     r"SQL (?!insert).* \(prepare\)": "psycopg prepares it when a connection has used it so often that a case would take minutes",
     r"SQL DEALLOCATE.*": "psycopg does so after a change of the schema if it happens to have prepared a statement on that connection",
+    r"SCRIPT LOAD": "only if the server has forgotten the look-up script and nobody else has sent it again yet; it changes nothing",
 }
 """Patterns of steps that are met, but at which no crash is tried, and why."""
 
