@@ -125,3 +125,18 @@ def task_pool(plan: Plan, ctx: JobContext) -> dict[str, Any]:
             time.sleep(plan.seconds)
         _outcome(plan, _failures(plan, ctx))
         return result
+
+
+class Quick(BaseModel):
+    """The payload of jobs that there are a million of: they leave no history."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    fail: bool = False
+
+
+@handler(JobType("quick", Quick))
+async def quick(payload: Quick, ctx: JobContext) -> None:
+    """Returns at once, or fails for good."""
+    if payload.fail:
+        raise Permanent("as asked")

@@ -25,11 +25,14 @@ MINUTE = 60_000
 
 
 @contextlib.contextmanager
-def ticking(stand: Stand, every: float = 1.0) -> Iterator[list[str]]:
-    """Make a schedule every so many seconds until the block is left; gives their names, each once it is known to be stored."""
+def ticking(stand: Stand, every: float = 1.0, name: str = "due") -> Iterator[list[str]]:
+    """Make a schedule every so many seconds until the block is left; gives their names, each once it is known to be stored.
+
+    They are called ``name`` and a number: a name that is used again is a schedule of its own, which may start the same tick.
+    """
     made: list[str] = []
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_make_on(stand.redis_url, made, stop, every)), name="ticking", daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(_make_on(stand.redis_url, name, made, stop, every)), name="ticking", daemon=True)
     thread.start()
     try:
         yield made
@@ -38,7 +41,7 @@ def ticking(stand: Stand, every: float = 1.0) -> Iterator[list[str]]:
         thread.join()
 
 
-async def _make_on(redis_url: str, made: list[str], stop: threading.Event, every: float) -> None:
+async def _make_on(redis_url: str, name: str, made: list[str], stop: threading.Event, every: float) -> None:
     number = 0
     while not stop.is_set():
         try:
@@ -48,8 +51,8 @@ async def _make_on(redis_url: str, made: list[str], stop: threading.Event, every
             continue
         try:
             while not stop.is_set():
-                await _make(ScheduleStore(queue.client), f"due-{number}")
-                made.append(f"due-{number}")
+                await _make(ScheduleStore(queue.client), f"{name}-{number}")
+                made.append(f"{name}-{number}")
                 number += 1
                 await asyncio.to_thread(stop.wait, every)
         except DtqError:

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from faultkit.report import Scenario
 
-from scenarios import clock, crashpoints, disk_full, failover, freeze, kills, load, memory_full, network, postgres_away, recovery, valkey_crash
+from scenarios import (
+    bounded,
+    clock,
+    crashpoints,
+    disk_full,
+    failover,
+    freeze,
+    kills,
+    load,
+    memory_full,
+    network,
+    postgres_away,
+    recovery,
+    valkey_crash,
+)
 
 __all__ = ["ALL"]
 
@@ -21,4 +35,5 @@ ALL: list[Scenario] = [
     crashpoints.SCENARIO,
     postgres_away.SCENARIO,
     clock.SCENARIO,
+    bounded.SCENARIO,
 ]
