@@ -28,7 +28,8 @@ def _broken(facts: Facts, job: str, told: Confirmed) -> Iterator[str]:
         if late and not facts.disturbed(run.worker, told.since, run.started, but=("SIGKILL",)):
             yield f"{job}: started {(run.started - told.at) / 1e6:.0f} ms after its cancellation was confirmed"
     for sight in facts.sights[job]:
-        if sight.since >= told.at and sight.state != "cancelled" and not facts.retried_between(job, told.since, sight.at):
+        other = sight.state not in ("cancelled", "unknown")  # of what is unknown, the rule below tells
+        if other and sight.since >= told.at and not facts.retried_between(job, told.since, sight.at):
             yield f"{job}: was cancelled, and later {sight.state}"
     row = facts.rows.get(job)
     if row is not None and row.state != "cancelled" and not facts.retried_between(job, told.since, math.inf):
