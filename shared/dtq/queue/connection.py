@@ -125,7 +125,18 @@ _WARY: dict[type[Any], type[Any]] = {Connection: _Wary, SSLConnection: _WarySSL}
 
 
 class _SentinelPool(SentinelConnectionPool):
-    """A pool that closes the connections to the Sentinels with its own."""
+    """A pool that closes the connections to the Sentinels with its own, and leaves an old primary with all connections at once.
+
+    redis-py lets go of idle ones only. An old primary that lives on would then go on with those in use until the Sentinels tell
+    it, ten seconds later: a result taken from the one would be cleared from the other.
+    """
+
+    async def get_master_address(self) -> Any:
+        before = self.master_address
+        found = await super().get_master_address()  # type: ignore[no-untyped-call]
+        if before not in (None, found):
+            await self.disconnect(inuse_connections=True)
+        return found
 
     async def aclose(self) -> None:
         await super().aclose()

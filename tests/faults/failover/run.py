@@ -23,7 +23,10 @@ from dtq.job import TERMINAL
 from dtq.queue import Queue
 from failover.servers import SERVICE, Replicated
 
-__all__ = ["halves", "open_services", "planned", "simple_plan", "strike"]
+__all__ = ["NOT_PROMISED", "halves", "open_services", "planned", "simple_plan", "strike"]
+
+NOT_PROMISED = ("started",)
+"""Rules that cannot hold: a submission that was answered 503 for want of replicas may have run, and be lost with its primary."""
 
 Planner = Callable[[random.Random], tuple[Json, Json]]
 
@@ -52,7 +55,7 @@ def simple_plan(choice: random.Random) -> tuple[Json, Json]:
 def strike(stand: Stand, fault: Callable[[], None], *, seed: int, plan: Planner = simple_plan, pause: float = 0.02) -> dict[str, Any]:
     """Do ``fault`` under load, and return when all services serve again by themselves: what the clients saw of it, in figures."""
     before = {service.name: service.pid for service in stand.services.values()}
-    with loaded(stand, 4, seed=seed, pause=pause, plan=plan, tries=400) as clients:
+    with loaded(stand, 4, seed=seed, pause=pause, plan=plan, tries=400, meddle=plan is not simple_plan) as clients:
 
         def accepted() -> int:
             return sum(len(client.accepted) for client in clients)
@@ -84,11 +87,15 @@ def _seen(stand: Stand) -> dict[str, Any]:
 
 
 def planned(servers: Replicated) -> None:
-    """Have the Sentinels make a replica the primary while the primary lives, as before maintenance; return when it is."""
-    old = servers.primary.port
+    """Have the Sentinels make a replica the primary while the primary lives, as before maintenance.
+
+    Returns when the old one has been told, which takes the Sentinels some ten seconds more: until then it serves on.
+    """
+    old = servers.primary
     with redis.Redis.from_url(servers.sentinels[0].url) as client:
         client.execute_command("SENTINEL", "FAILOVER", SERVICE)
-    until("another server is the primary", lambda: servers.named() not in (0, old), 60)
+    until("another server is the primary", lambda: servers.named() not in (0, old.port), 60)
+    until("the old primary is a replica", lambda: old in servers.replicas(), 60)
 
 
 def halves(stand: Stand, seconds: float = 60.0) -> tuple[list[str], list[str]]:
@@ -96,7 +103,10 @@ def halves(stand: Stand, seconds: float = 60.0) -> tuple[list[str], list[str]]:
 
     A job vanished if neither Redis nor PostgreSQL knows it. It is half-done if one of them says something that the other denies.
     """
-    until("the queues are empty, and all results are stored", lambda: asyncio.run(_at_rest(stand)), seconds, pause=0.3)
+    try:
+        until("the queues are empty, and all results are stored", lambda: asyncio.run(_left(stand)) == "", seconds, pause=0.3)
+    except AssertionError as error:
+        raise AssertionError(f"{error}; left: {asyncio.run(_left(stand))}") from error
     jobs = accepted_jobs(read_history(stand.history))
     rows: dict[str, list[str]] = {}
     for row in stand.rows():
@@ -113,11 +123,13 @@ def halves(stand: Stand, seconds: float = 60.0) -> tuple[list[str], list[str]]:
     return vanished, odd
 
 
-async def _at_rest(stand: Stand) -> bool:
+async def _left(stand: Stand) -> str:
+    """What is still to be done, in words; empty when nothing is."""
     queue = await Queue.connect(Settings(redisaddr=stand.redis_url))
     try:
         names = await queue.queues()
-        idle = all(stats.demand == 0 and stats.delayed == 0 for stats in await queue.stats(names))
-        return idle and not await queue.outbox_length(names)
+        busy = [str(stats) for stats in await queue.stats(names) if stats.demand or stats.delayed]
+        outbox = await queue.outbox_length(names)
+        return "; ".join([*busy, *([f"{outbox} results"] if outbox else [])])
     finally:
         await queue.close()
