@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
+import redis
 from failover.run import NOT_PROMISED, halves, open_services, strike
-from failover.servers import open_replicated, open_shards
+from failover.servers import SERVICE, open_replicated, open_shards
 from faultkit.history import Log
 from faultkit.load import Client, mixed_plan
 from faultkit.settle import settle
 from faultkit.stand import Stand, until
+from worker_bench import until as until_async
 
+from dtq.config import Settings
 from dtq.embedded import PostgresServer
-from dtq.queue import keys
+from dtq.queue import Queue, keys
+from dtq.queue.claims import Claims
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -47,6 +53,31 @@ def test_nothing_accepted_is_lost_when_a_shard_loses_its_primary(pg_server: Post
             seen = strike(stand, fault, seed=2, plan=mixed_plan)
             assert seen["other 5xx"] == 0
             unharmed(stand)
+
+
+async def test_an_old_primary_that_lives_on_is_left_soon() -> None:
+    """The Sentinels tell it ten seconds later; what it is given until then is lost."""
+    with open_replicated(replicas=1) as servers:
+        old = servers.primary
+        queue = await Queue.connect(Settings(redisaddr=servers.url))
+        claims = Claims(queue.client, "w", 60_000, 60_000, 60_000)
+        try:
+            await claims.claim("default", 1)  # its connection is kept
+            with redis.Redis.from_url(servers.sentinels[0].url) as client:
+                client.execute_command("SENTINEL", "FAILOVER", SERVICE)
+            await asyncio.to_thread(until, "another server is the primary", lambda: servers.named() not in (0, old.port))
+            new = {"port": str(servers.named())}
+
+            async def moved() -> bool:
+                return bool(await queue.client.config_get("port") == new)
+
+            await until_async("the client has moved", moved)
+            await claims.claim("default", 1)
+            assert (await queue.stats(["default"]))[0].workers == 1  # the worker is known to the new primary
+            assert old not in servers.replicas(), "the Sentinels were faster: nothing was tested"
+        finally:
+            await claims.close()
+            await queue.close()
 
 
 def test_without_a_replica_nothing_is_promised(pg_server: PostgresServer, pg_dsn: str) -> None:

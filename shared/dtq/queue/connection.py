@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -21,6 +24,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
+    RedisError,
     ResponseError,
     TryAgainError,
 )
@@ -41,6 +45,9 @@ CONNECT_TIMEOUT = 1.0
 
 ANSWER_TIMEOUT = 5.0
 """Seconds to wait for an answer. Scripts are bounded to milliseconds; this covers a server busy with a save."""
+
+SENTINEL_LOOK = 1.0
+"""Seconds between questions to the Sentinels who the primary is, besides those for each new connection."""
 
 SENTINEL_TIMEOUT = 0.5
 """Seconds to wait for a Sentinel: it has nothing to do but answer, and there are others to ask."""
@@ -125,11 +132,26 @@ _WARY: dict[type[Any], type[Any]] = {Connection: _Wary, SSLConnection: _WarySSL}
 
 
 class _SentinelPool(SentinelConnectionPool):
-    """A pool that closes the connections to the Sentinels with its own, and leaves an old primary with all connections at once.
+    """A pool that leaves an old primary soon, and with all its connections; and closes those to the Sentinels with its own.
 
-    redis-py lets go of idle ones only. An old primary that lives on would then go on with those in use until the Sentinels tell
-    it, ten seconds later: a result taken from the one would be cleared from the other.
+    redis-py asks the Sentinels when it makes a connection, and lets go of idle ones only. An old primary that lives on would
+    serve for ten seconds more, until the Sentinels tell it, and all that was given to it then would be lost.
     """
+
+    _next_look = 0.0
+    _look: asyncio.Task[None] | None = None
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + SENTINEL_LOOK
+            if self._look is None or self._look.done():
+                self._look = asyncio.create_task(self._look_around(), name="sentinel")
+        return await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    async def _look_around(self) -> None:
+        with contextlib.suppress(RedisError, OSError):  # whoever needs a new connection meets the fault
+            await self.get_master_address()
 
     async def get_master_address(self) -> Any:
         before = self.master_address
@@ -139,6 +161,9 @@ class _SentinelPool(SentinelConnectionPool):
         return found
 
     async def aclose(self) -> None:
+        if self._look is not None:
+            self._look.cancel()
+            await asyncio.gather(self._look, return_exceptions=True)
         await super().aclose()
         await self.sentinel_manager.aclose()
 
