@@ -62,7 +62,8 @@ async def test_an_old_primary_that_lives_on_is_left_soon() -> None:
         queue = await Queue.connect(Settings(redisaddr=servers.url))
         claims = Claims(queue.client, "w", 60_000, 60_000, 60_000)
         try:
-            await claims.claim("default", 1)  # its connection is kept
+            await claims.renew("default")
+            await queue.ping()  # both have a connection now, and keep it
             with redis.Redis.from_url(servers.sentinels[0].url) as client:
                 client.execute_command("SENTINEL", "FAILOVER", SERVICE)
             await asyncio.to_thread(until, "another server is the primary", lambda: servers.named() not in (0, old.port))
@@ -72,7 +73,7 @@ async def test_an_old_primary_that_lives_on_is_left_soon() -> None:
                 return bool(await queue.client.config_get("port") == new)
 
             await until_async("the client has moved", moved)
-            await claims.claim("default", 1)
+            await claims.renew("default")
             assert (await queue.stats(["default"]))[0].workers == 1  # the worker is known to the new primary
             assert old not in servers.replicas(), "the Sentinels were faster: nothing was tested"
         finally:

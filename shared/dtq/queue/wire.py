@@ -79,6 +79,8 @@ class Wire:
             raise
 
     async def _step(self) -> None:
+        if self._connection is not None and not self._connection.is_connected:
+            await self._let_go()
         if self._connection is None:
             self._connection = await self._client.connection_pool.get_connection()
         if self._unsent:
@@ -95,6 +97,17 @@ class Wire:
             answer.set_exception(found)
         else:
             answer.set_result(found)
+
+    async def _let_go(self) -> None:
+        """Give back a connection that was closed meanwhile. It would connect anew by itself, but to the same server as before.
+
+        Raises:
+            redis.exceptions.ConnectionError: calls are under way on it; an answer on another connection is not theirs.
+        """
+        if len(self._unsent) < len(self._waiting):
+            raise RedisConnectionError("the connection was closed")
+        connection, self._connection = self._connection, None
+        await self._client.connection_pool.release(connection)
 
     async def _break(self, error: RedisError) -> None:
         """Fail every call under way; whether the server executed them is not known."""
