@@ -290,7 +290,8 @@ def other_start(story: Story, choice: random.Random) -> str:
 
 
 def too_early(story: Story, choice: random.Random) -> str:
-    began = {event.tag for event in story.events if event.kind == "start"}
+    cancelled = {event.job for event in story.events if event.kind == "cancelled"}
+    began = {event.tag for event in story.events if event.kind == "start" and event.job not in cancelled}
     tag = choice.choice(sorted({event.tag for event in story.events if event.plan.get("delay") and event.tag in began}))
     for event in [event for event in story.events if event.kind == "sent" and event.tag == tag]:
         retold(story, event, plan={**event.plan, "delay": 1000})
@@ -495,6 +496,13 @@ def test_a_rule_can_be_left_out(rule: str) -> None:
     story = told(RECIPES)
     plant(story, random.Random(1))
     assert not any(violation.startswith(f"{rule}:") for violation in verdict(story, skip=[rule]).violations)
+
+
+def test_a_delayed_job_that_was_cancelled_and_sent_back_by_hand_starts_at_once() -> None:
+    story = told([Recipe(cancelled=True, again=True)])
+    for event in [event for event in story.events if event.kind == "sent"]:
+        retold(story, event, plan={**event.plan, "delay": 1000})
+    assert verdict(story).violations == []
 
 
 def test_a_rule_that_there_is_not_cannot_be_left_out() -> None:

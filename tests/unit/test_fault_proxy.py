@@ -135,7 +135,7 @@ async def test_a_stalled_link_delivers_everything_at_its_end(link: Link, echo: E
     for caller in (old, new):
         caller.writer.write(b"b\n")
     new.writer.close()
-    await until("both wait", lambda: link.counts["stalled"] == 1 and link.counts["connections"] == 2)
+    await until("both wait", lambda: link.counts["stalled"] == 2 and link.counts["connections"] == 2)
     assert echo.asked == ["a"]
     await link.set_mode(PASS)
     assert await old.answer() == "re: b"

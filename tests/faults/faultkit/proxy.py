@@ -171,7 +171,9 @@ class Link:
 
     async def dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection to the server."""
-        await self._moving.wait()
+        if not self._moving.is_set():
+            self.counts["stalled"] += 1
+            await self._moving.wait()
         return await asyncio.open_connection(HOST, self._port)
 
     async def carried(self, size: int) -> None:
