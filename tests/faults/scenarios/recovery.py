@@ -23,7 +23,7 @@ __all__ = ["SCENARIO"]
 NAME = "recovery"
 WORKERS = 4
 KILLS = 60
-FEWEST_KILLS = 5
+FEWEST_KILLS = 4
 EVERY = 2.0
 """Seconds between kills: a job is seldom hit twice."""
 SLOTS = 1000
