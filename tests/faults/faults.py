@@ -1,6 +1,6 @@
 """`make faults`: runs the fault scenarios in turn, prints a table and writes faults.json.
 
-    python tests/faults/faults.py [SCENARIO ...] [--scale 1.0 | --short | --duration SECONDS] [--json FILE] [--list]
+    python tests/faults/faults.py [SCENARIO ...] [--scale 1.0 | --short | --duration SECONDS] [--jobs N] [--json FILE] [--list]
 
 Exit codes: 0 all promises held, 1 one was broken or a scenario could not be run, 2 wrong usage.
 """
@@ -8,9 +8,15 @@ Exit codes: 0 all promises held, 1 one was broken or a scenario could not be run
 from __future__ import annotations
 
 import argparse
+import json
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from faultkit.report import Result, Scenario, table, write_json
@@ -29,6 +35,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="length of the run; 1 takes some minutes")
     parser.add_argument("--short", action="store_const", dest="scale", const=SHORT, help=f"the same as --scale {SHORT}")
     parser.add_argument("--duration", type=float, help="a soak of about so many seconds instead")
+    parser.add_argument("--jobs", type=int, default=1, help="scenarios run at a time, each in a process of its own; figures want 1")
     parser.add_argument("--json", type=Path, default=Path("faults.json"), help="where the report goes (faults.json)")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
     arguments = parser.parse_args()
@@ -38,6 +45,8 @@ def _arguments() -> argparse.Namespace:
     scale = arguments.duration / NORMAL_SECONDS if arguments.duration is not None else arguments.scale
     if not 0 < scale < 10_000:
         parser.error("--scale and --duration take a number above 0")
+    if arguments.jobs < 1:
+        parser.error("--jobs takes 1 or more")
     arguments.scale = scale
     return arguments
 
@@ -52,17 +61,53 @@ def _run(scenario: Scenario, scale: float) -> list[Result]:
         return [Result(scenario.name, "broke off", [f"{type(error).__name__}: {error}"], {}, time.monotonic() - began)]
 
 
+def _run_apart(scenario: Scenario, scale: float, folder: Path, running: set[subprocess.Popen[bytes]]) -> list[Result]:
+    """The same in a process of its own, which stands in ``running`` meanwhile."""
+    began = time.monotonic()
+    report = folder / f"{scenario.name}.json"
+    process = subprocess.Popen(
+        [sys.executable, __file__, scenario.name, "--scale", str(scale), "--json", str(report)], stdout=subprocess.DEVNULL
+    )
+    running.add(process)
+    code = process.wait()
+    running.discard(process)
+    try:
+        return [Result(**result) for result in json.loads(report.read_text())["results"]]
+    except (OSError, ValueError) as error:
+        return [Result(scenario.name, "broke off", [f"exit code {code}, and no report: {error}"], {}, time.monotonic() - began)]
+
+
+def _all_apart(scenarios: list[Scenario], scale: float, jobs: int) -> Iterator[list[Result]]:
+    """The results of each, as they come."""
+    running: set[subprocess.Popen[bytes]] = set()
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
+        futures = [pool.submit(_run_apart, scenario, scale, Path(folder), running) for scenario in scenarios]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in list(running):
+                process.terminate()
+
+
+def _leave(number: int, _: object) -> None:
+    """So that a run that is told to stop ends what it has started."""
+    raise SystemExit(128 + number)
+
+
 def main() -> int:
     """Run what the command line asks for."""
     arguments = _arguments()
     if arguments.list:
         print("\n".join(scenario.name for scenario in ALL))
         return 0
+    signal.signal(signal.SIGTERM, _leave)
+    chosen = [scenario for scenario in ALL if not arguments.scenario or scenario.name in arguments.scenario]
+    apart = arguments.jobs > 1 and len(chosen) > 1
+    each = _all_apart(chosen, arguments.scale, arguments.jobs) if apart else (_run(scenario, arguments.scale) for scenario in chosen)
     results: list[Result] = []
-    for scenario in ALL:
-        if arguments.scenario and scenario.name not in arguments.scenario:
-            continue
-        found = _run(scenario, arguments.scale)
+    for found in each:
         print(table(found), flush=True)
         results += found
         write_json(arguments.json, results)
