@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from dtq.errors import ConfigError
 from dtq.masking import masked
 from dtq.sentinel import SCHEME, parse_sentinel
+from dtq.server_urls import check_postgres_url, check_redis_url
 
 __all__ = ["QUEUE_NAME", "Settings", "load_as", "load_settings", "parse_addr"]
 
@@ -101,6 +102,7 @@ class Settings(BaseSettings):
     @classmethod
     def _is_redis(cls, value: str) -> str:
         if value.startswith(("redis://", "rediss://", "unix://")):
+            check_redis_url(value)
             return value
         if value.startswith(SCHEME):
             parse_sentinel(value)
@@ -116,6 +118,7 @@ class Settings(BaseSettings):
     def _is_postgres(cls, value: str) -> str:
         if not value.startswith(("postgresql://", "postgres://")):
             raise ValueError("expected a postgresql:// URL")
+        check_postgres_url(value)
         return value
 
     @field_validator("queues")
@@ -170,7 +173,8 @@ def load_as(kind: type[S], **overrides: object) -> S:
         lines = []
         for item in error.errors():
             name = str(item["loc"][0]).upper() if item["loc"] else "settings"
-            hidden = name in {"SMTPPASSWORD", "DATABASEURL"}
+            # An address that cannot be read may have its password anywhere before the @.
+            hidden = name in {"SMTPPASSWORD", "DATABASEURL"} or (name == "REDISADDR" and "@" in str(item["input"]))
             value = "(not shown)" if hidden else masked(repr(item["input"]))
             lines.append(f"{name}={value}: {item['msg'].removeprefix('Value error, ')}")
         raise ConfigError("\n".join(lines)) from None

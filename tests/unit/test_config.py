@@ -71,6 +71,55 @@ def test_a_password_is_not_shown_in_an_error(monkeypatch: pytest.MonkeyPatch) ->
     assert "sesame" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDISADDR", "redis://:ses#ame@host:6379"),
+        ("REDISADDR", "redis://:#sesame@host:6379"),
+        ("REDISADDR", "redis://:ses/ame@host:6379"),
+        ("REDISADDR", "redis://:1234/sesame@host:6379"),
+        ("REDISADDR", "rediss://:ses?ame@host:6379"),
+        ("REDISADDR", "redis://:ses[ame@host:6379"),
+        ("REDISADDR", "redis://:sesame@host:port"),
+        ("REDISADDR", "redis://:sesame@host:6379?db=first"),
+        ("DATABASEURL", "postgresql://dtq:ses%ame@host/dtq"),
+        ("DATABASEURL", "postgresql://dtq:ses/ame@host/dtq"),
+        ("DATABASEURL", "postgresql://dtq:1234/sesame@host/dtq"),
+        ("DATABASEURL", "postgresql://dtq:ses@ame@host/dtq"),
+        ("DATABASEURL", "postgresql://dtq:sesame@host:port/dtq"),
+        ("DATABASEURL", "postgresql://dtq:sesame@[::1/dtq"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_its_password(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError) as caught:
+        load_settings()
+    told = str(caught.value)
+    assert told.startswith(f"{name}=(not shown): ")
+    assert "this URL cannot be read" in told or "number of a database" in told
+    assert len(told.splitlines()) == 1
+    assert not [piece for piece in ("sesame", "ses", "ame@", "1234") if piece in told]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("REDISADDR", "redis://:s%23c%2Fr@host:6379"),
+        ("REDISADDR", "redis://user:s@cret@host/3?health_check_interval=5"),
+        ("REDISADDR", "rediss://[::1]:6379?ssl_ca_certs=/etc/ca/ca.crt"),
+        ("REDISADDR", "unix:///run/valkey.sock?db=1"),
+        ("REDISADDR", "sentinel://:s#cret@host/primary"),
+        ("DATABASEURL", "postgresql://dtq:s%23c%2Fr@host:5432/dtq"),
+        ("DATABASEURL", "postgresql://dtq@a:1,b:2/dtq?sslmode=verify-full&sslrootcert=/etc/ca/ca.crt"),
+        ("DATABASEURL", "postgresql://dtq:s?c#r@[::1]:5432/dtq"),
+        ("DATABASEURL", "postgresql:///dtq?host=/tmp&port=5433&application_name=a@b"),
+    ],
+)
+def test_urls_that_can_be_read(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    assert getattr(load_settings(), name.lower()) == value
+
+
 def test_log_level_in_any_case(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGLEVEL", "debug")
     monkeypatch.setenv("LOGFORMAT", "JSON")
