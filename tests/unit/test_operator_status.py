@@ -60,6 +60,14 @@ def test_refused_is_neither_synced_nor_ready() -> None:
     }
 
 
+def test_a_refused_spec_that_was_suspended_names_no_generation_as_accepted() -> None:
+    suspended = entry(generation=3, spec=SPEC.model_copy(update={"suspend": True}))
+    synced = conditions(Refused("UnknownType", "no"), suspended, 3)[1]
+    assert synced["message"] == "its last accepted spec stays, suspended, until this one is accepted"
+    goes_on = conditions(Refused("UnknownType", "no"), entry(generation=2), 3)[1]
+    assert goes_on["message"].endswith("schedule @daily, generation 2")
+
+
 def test_accepted_but_not_written() -> None:
     assert shown(Accepted(SPEC), Unwritten("RedisUnavailable", "away")) == {
         "Accepted": ("True", "Valid"),

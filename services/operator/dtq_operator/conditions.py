@@ -55,7 +55,8 @@ def _instead(entry: Entry | None) -> str:
     if entry is None:
         return "nothing is scheduled until the spec is accepted"
     if entry.spec.suspend:
-        return f"its last accepted spec (generation {entry.generation}) stays, suspended"
+        # Without its generation: suspending it may have been a change of a spec that was refused, and the entry has that one's.
+        return "its last accepted spec stays, suspended, until this one is accepted"
     return f"its last accepted spec goes on until this one is accepted: schedule {entry.spec.schedule}, generation {entry.generation}"
 
 
