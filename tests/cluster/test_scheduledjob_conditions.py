@@ -102,7 +102,7 @@ def test_a_spoilt_one_can_be_suspended_without_correcting_it(stage: Stage) -> No
     assert entry is not None
     assert entry.spec.suspend
     assert entry.next is None
-    assert condition(stage.get("stopped"), "Synced")[2] == "its last accepted spec (generation 3) stays, suspended"
+    assert condition(stage.get("stopped"), "Synced")[2] == "its last accepted spec stays, suspended, until this one is accepted"
 
 
 def test_a_suspended_one_is_ready_but_has_no_next_tick(stage: Stage) -> None:
