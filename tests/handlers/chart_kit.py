@@ -86,9 +86,9 @@ def refusal(values: Json) -> str:
     return done.stderr
 
 
-def notes(values: Json | None = None) -> str:
+def notes(values: Json | None = None, chart: Path = CHART) -> str:
     """What `helm install` shows at its end."""
-    done = _run(("install", "r", str(CHART), "--dry-run=client"), json.dumps(values or {}))
+    done = _run(("install", "r", str(chart), "--dry-run=client"), json.dumps(values or {}))
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:\n")[2]
 

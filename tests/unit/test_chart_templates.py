@@ -532,6 +532,41 @@ def test_notes_warn_of_an_open_door_and_of_missing_workers() -> None:
     assert "Authorization" not in shown
 
 
+def binding(release: str, home: str, serves: str | None, **labels: str) -> Json:
+    """What the chart of another release has left in the cluster."""
+    own = {"instance": release, "component": "operator", "part-of": "dtq", **labels}
+    metadata: Json = {"name": "x", "labels": {f"app.kubernetes.io/{name}": value for name, value in own.items()}}
+    return {"metadata": metadata | ({"namespace": serves} if serves else {}), "subjects": [{"namespace": home}]}
+
+
+def test_notes_warn_of_another_operator_of_the_same_scheduled_jobs(tmp_path: Path) -> None:
+    chart = tmp_path / "dtq"
+    shutil.copytree(CHART, chart)
+    lookups = chart / "templates/_others.tpl"
+    asked = lookups.read_text()
+    # Without a cluster `lookup` finds nothing: here it finds what a test says.
+    replaced = re.sub(r'\(lookup \$api "(\w+)" \S+ ""\)', r"(index $.Values.global.found `\1`)", asked)
+    assert replaced.count("$.Values.global.found") == 2
+    lookups.write_text(replaced)
+    bindings = [
+        binding("r", "ns", "ns"),  # this release's own, at an upgrade
+        binding("r", "elsewhere", "ns"),  # of the same name in another namespace
+        binding("two", "ns", "ns"),
+        binding("two", "ns", "ns", component="submitter"),
+        binding("other", "ns", "ns", **{"part-of": "another"}),
+        {"metadata": {"name": "bare", "namespace": "ns"}},
+    ]
+    found: Json = {"RoleBinding": {"items": bindings}, "ClusterRoleBinding": {"items": [binding("all", "far", None)]}}
+    shown = notes({"global": {"found": found}}, chart=chart)
+    told = [line.strip() for line in shown.splitlines() if line.startswith("  release ")]
+    assert told == ["release r in namespace elsewhere (it serves ns)", "release two in namespace ns (it serves ns)"]
+    assert "WARNING: another operator serves the same ScheduledJobs" in shown
+    everywhere = notes({"global": {"found": found}, "operator": {"clusterWide": True}}, chart=chart)
+    assert "release all in namespace far (it serves every namespace)" in everywhere
+    for quiet in ({"operator": {"enabled": False}}, {"crds": {"check": False}}):
+        assert "another operator" not in notes({"global": {"found": found}, **quiet}, chart=chart)
+
+
 REVISIONS = {"1": "109b59c0445d90fcefd46f5147e6cb6f4d172cf7aba8b58f64f0241749eab0cb"}
 """Of each revision of the definition the hash of its spec. A changed one is a new entry: upgrades compare nothing but the revision."""
 
