@@ -15,6 +15,7 @@ from dtq.storage import Store
 from dtq.storage.metrics import PoolCollector
 from dtq_scheduler.duties import Forwarder, Janitor, Recoverer, Sweeper
 from dtq_scheduler.metrics import Gauges, QueueCollector, ScheduleMetrics, make_registry
+from dtq_scheduler.settings import ServerSettings
 from dtq_scheduler.ticker import Ticker
 from dtq_scheduler.watcher import Watcher
 
@@ -46,6 +47,7 @@ class Scheduler:
                 Role("sweeper", Sweeper(queue, store).step),
                 Role("janitor", Janitor(store, settings.retentiondays).step, Backoff(base=1.0, cap=60.0)),
                 Role("gauges", Gauges(queue, schedules, collector).step),
+                Role("settings", ServerSettings(queue).step),
             ]
         )
 

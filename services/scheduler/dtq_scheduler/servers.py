@@ -15,7 +15,7 @@ from dtq.queue import keys
 from dtq.queue.connection import Client, translated
 from dtq.queue.scripts import Script
 
-__all__ = ["Memory", "memory", "outbox_age_seconds"]
+__all__ = ["Memory", "address", "memory", "outbox_age_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ async def memory(client: Client) -> list[Memory]:
                 nodes = client.get_primaries()
                 answers = await asyncio.gather(*(client.info("memory", target_nodes=node) for node in nodes))
                 return [_memory(node.name, info) for node, info in zip(nodes, answers, strict=True)]
-            return [_memory(_address(client), await client.info("memory"))]
+            return [_memory(address(client), await client.info("memory"))]
         except NoPermissionError:
             return []
 
@@ -58,7 +58,8 @@ def _memory(node: str, info: dict[str, Any]) -> Memory:
     return Memory(node, int(info.get("used_memory", 0)), int(info.get("maxmemory", 0)))
 
 
-def _address(client: Client) -> str:
+def address(client: Client) -> str:
+    """Where a client of one server is connected: host:port, or a socket's path."""
     primary = getattr(client.connection_pool, "master_address", None)  # the one that Sentinels have named
     if primary:
         return f"{primary[0]}:{primary[1]}"
