@@ -50,7 +50,8 @@ def test_the_metrics_are_those_of_the_services() -> None:
 
 def test_the_events_named_are_those_logged() -> None:
     source = "".join(path.read_text("utf-8") for folder in ("services", "shared") for path in (ROOT / folder).rglob("*.py"))
-    logged = set(re.findall(r"(?:log(?:ger)?|get_logger\(\"[a-z.]+\"\))\.(info|warning|error|exception)\(\s*\"([a-z_]+)\"", source)) - {("warning", "store_not_closed")}
+    call = r"(?:log(?:ger)?|get_logger\(\"[a-z.]+\"\))\.(info|warning|error|exception)\(\s*\"([a-z_]+)\""
+    logged = set(re.findall(call, source)) - {("warning", "store_not_closed")}
     named = set(re.findall(r"`(\w+)`", PAGE.partition("| Level | Events |")[2].partition("\n\n")[0]))
     assert named <= {event for _, event in logged}
     assert {event for level, event in logged if level != "info"} <= named
