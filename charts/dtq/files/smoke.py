@@ -8,6 +8,9 @@ import urllib.error
 import urllib.request
 
 SECONDS = 180  # a pool scaled to 0 has to start first
+KEY_SECONDS = 90  # until every submitter's kubelet has renewed the file of keys, after one was changed
+PAUSE = 3.0
+START = time.monotonic()
 JOB = {
     "type": "data_processing",
     "queue": os.environ["QUEUE"],
@@ -23,13 +26,18 @@ def call(path: str, body: object = None) -> dict[str, object]:
         headers["Authorization"] = f"Bearer {key}"
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(os.environ["URL"] + path, data, headers)  # noqa: S310 - the chart's own URL
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        sys.exit(f"{request.get_method()} {path}: {error.code} {error.read().decode(errors='replace')}")
-    except OSError as error:
-        sys.exit(f"{request.full_url}: {error}; is the submitter running?")
+    while True:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                return dict(json.load(answer))
+        except urllib.error.HTTPError as error:
+            told = f"{request.get_method()} {path}: {error.code} {error.read().decode(errors='replace')}"
+            if error.code != 401 or time.monotonic() - START > KEY_SECONDS:
+                sys.exit(told)
+        except OSError as error:
+            sys.exit(f"{request.full_url}: {error}; is the submitter running?")
+        print(f"{told}; a changed key takes up to {KEY_SECONDS} s", flush=True)  # noqa: T201 - what `helm test --logs` shows
+        time.sleep(PAUSE)
 
 
 def main() -> None:
