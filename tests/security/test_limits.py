@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import selectors
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +17,7 @@ from service_process import Service, services, until
 
 from dtq.embedded import ValkeyServer
 from dtq_submitter.protocol import MAX_HEAD_BYTES, MAX_HEADERS, MAX_PIPELINED, MAX_URL_BYTES
+from dtq_submitter.waits import MAX_WAITS
 
 EMAIL: dict[str, Any] = {"type": "email", "payload": {"to": "user@example.com", "subject": "s", "body": "b"}}
 START = b"GET /livez HTTP/1.1\r\nHost: localhost\r\n"
@@ -137,6 +140,25 @@ def test_who_leaves_waits_no_longer(api: Service, job: str) -> None:
         queued.sendall(poll(job) + GET)  # a request that waits for its turn must not hide that the client has gone
         until(lambda: waits(api) == 2, "both wait")
     until(lambda: waits(api) == 0, "nobody waits", seconds=30)
+
+
+def test_a_burst_of_polls_is_told_that_it_is_too_many_and_not_that_a_server_is_down(api: Service, job: str) -> None:
+    """Each looks at its job first: many times as many calls as there are connections to Redis."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=60)) for _ in range(MAX_WAITS + 50)]
+        for sock in sockets:
+            sock.sendall(poll(job))
+        until(lambda: waits(api) == MAX_WAITS, "as many wait as may")
+        selector = stack.enter_context(selectors.DefaultSelector())
+        for sock in sockets:
+            selector.register(sock, selectors.EVENT_READ)
+        until(lambda: len(selector.select(0)) >= 50, "the others are answered")
+        refused = [sock for sock in sockets if sock in {key.fileobj for key, _ in selector.select(0)}]
+        answers = [read(sock, want=1) for sock in refused]
+        assert {(answer.statuses[0], answer.problem["type"]) for answer in answers} == {(429, "urn:dtq:problem:too-many-waits")}
+        assert httpx.delete(f"{api.url}/jobs/{job}", timeout=60).status_code == 200
+        assert {read(sock, want=1).statuses[0] for sock in sockets if sock not in refused} == {200}  # all at once look at their job again
+    until(lambda: waits(api) == 0, "nobody waits")
 
 
 @pytest.fixture

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import redis.asyncio as aredis
 from hiredis import pack_command
+from redis.asyncio.cluster import ClusterPipeline
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
@@ -33,6 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dtq.errors import QueueUnavailable
 from dtq.queue.routing import routed
+from dtq.queue.turns import Line, WaitingPool
 from dtq.sentinel import SCHEME, parse_sentinel
 
 __all__ = ["Client", "call", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
@@ -108,9 +111,36 @@ class _Server(aredis.Redis):
 
 
 class _Cluster(aredis.RedisCluster):
-    """A client of a cluster. ``replicas`` is WAITREPLICAS."""
+    """A client of a cluster, in which calls wait for their turn. ``replicas`` is WAITREPLICAS.
+
+    redis-py's nodes have no pool of their own to wait at. So each way to them has a line: packets by :func:`routed` one for
+    each node, so that one which hangs holds up its own callers only; commands and pipelines one each. A node has room for all.
+    """
 
     replicas = 0
+
+    def __init__(self, *, max_connections: int, **kwargs: Any) -> None:
+        super().__init__(max_connections=4 * max_connections, **kwargs)
+        self._packets: dict[str, Line] = defaultdict(lambda: Line(max_connections))
+        self._commands = Line(max_connections)
+        self.pipelines = Line(max_connections)
+
+    def turn(self, node: str) -> Line:
+        """The line of packets to a node."""
+        return self._packets[node]
+
+    async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
+        async with self._commands:
+            return await super().execute_command(*args, **kwargs)
+
+    def pipeline(self, transaction: Any = None, shard_hint: Any = None) -> _Pipeline:
+        return _Pipeline(self, transaction)  # type: ignore[abstract]  # redis-py's own is made the same way
+
+
+class _Pipeline(ClusterPipeline):
+    async def execute(self, *args: Any, **kwargs: Any) -> Any:
+        async with self.cluster_client.pipelines:  # type: ignore[attr-defined]
+            return await super().execute(*args, **kwargs)
 
 
 class _Wary(Connection):
@@ -131,7 +161,7 @@ class _WarySSL(_Wary, SSLConnection):
 _WARY: dict[type[Any], type[Any]] = {Connection: _Wary, SSLConnection: _WarySSL}
 
 
-class _SentinelPool(SentinelConnectionPool):
+class _SentinelPool(WaitingPool, SentinelConnectionPool):
     """A pool that leaves an old primary soon, and with all its connections; and closes those to the Sentinels with its own.
 
     redis-py asks the Sentinels when it makes a connection, and lets go of idle ones only. An old primary that lives on would
@@ -147,7 +177,7 @@ class _SentinelPool(SentinelConnectionPool):
             self._next_look = now + SENTINEL_LOOK
             if self._look is None or self._look.done():
                 self._look = asyncio.create_task(self._look_around(), name="sentinel")
-        return await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+        return await super().get_connection(*args, **kwargs)
 
     async def _look_around(self) -> None:
         with contextlib.suppress(RedisError, OSError):  # whoever needs a new connection meets the fault
@@ -189,7 +219,8 @@ async def connect(url: str, *, cluster: bool, blocking: bool = False, connection
     """A client for ``url``: of one server, which connects when used, or of a ``cluster``.
 
     A sentinel:// URL leads to whichever server is the primary when a connection is made. ``blocking`` clients wait for
-    ever for an answer, as blocking reads need. ``replicas``: how many replicas must have what a script has promised.
+    ever for an answer, as blocking reads need. Calls beyond ``connections`` at a time wait for their turn. ``replicas``: how
+    many replicas must have what a script has promised.
 
     Raises:
         QueueUnavailable: no node of the cluster answers.
@@ -203,8 +234,8 @@ async def connect(url: str, *, cluster: bool, blocking: bool = False, connection
     elif url.startswith(SCHEME):
         client = _by_sentinel(url, options)
     else:
-        client = _Server.from_url(url, **options)
-        pool = client.connection_pool
+        pool = WaitingPool.from_url(url, **options)
+        client = _Server.from_pool(pool)
         pool.connection_class = _WARY.get(pool.connection_class, pool.connection_class)
     client.replicas = replicas
     return client

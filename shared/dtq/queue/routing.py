@@ -60,12 +60,13 @@ async def routed(client: Any, key: str, commands: Commands, swap: Swap) -> list[
 async def _at(client: Any, node: Any, commands: Commands, swap: Swap) -> list[Any]:
     """One packet to ``node``; if it is away, the client learns about the nodes anew before its next command."""
     try:
-        connection = node.acquire_connection()
-        try:
-            await _fresh(node, connection)
-            return await swap(connection, commands)
-        finally:
-            node.release(connection)
+        async with client.turn(node.name):
+            connection = node.acquire_connection()
+            try:
+                await _fresh(node, connection)
+                return await swap(connection, commands)
+            finally:
+                node.release(connection)
     except MaxConnectionsError:
         raise  # says nothing about the node
     except (RedisConnectionError, RedisTimeoutError, OSError):
