@@ -54,6 +54,29 @@ def leaves(schema: dict[str, Any], before: str = "") -> Iterator[tuple[str, dict
             yield before + name, inner
 
 
+def _number(quantity: str) -> float:
+    """Of CPUs or bytes."""
+    for unit, factor in {"m": 0.001, "Mi": 2**20, "Gi": 2**30}.items():
+        if quantity.endswith(unit):
+            return float(quantity.removesuffix(unit)) * factor
+    return float(quantity)
+
+
+def test_the_size_of_a_default_installation_is_that_of_its_pods() -> None:
+    documents = [document for document in render() if document["kind"] in ("Deployment", "StatefulSet")]
+    cpu = memory = 0.0
+    for document in documents:
+        for container in document["spec"]["template"]["spec"]["containers"]:
+            requests = container["resources"]["requests"]
+            cpu += document["spec"]["replicas"] * _number(requests["cpu"])
+            memory += document["spec"]["replicas"] * _number(requests["memory"])
+    claims = [document["spec"] for document in render() if document["kind"] == "PersistentVolumeClaim"]
+    claims += [claim["spec"] for document in documents for claim in document["spec"].get("volumeClaimTemplates", [])]
+    sizes = [claim["resources"]["requests"]["storage"] for claim in claims]
+    assert sizes == 3 * ["8Gi"]
+    assert f"asks for {cpu * 1000:.0f}m CPU and {memory / 2**30:g} GiB of memory, and for three volumes of 8 GiB" in PAGE
+
+
 def words(path: Path) -> set[str]:
     """Every constant of a module that could be a reason; names that it exports are none."""
     found = set()
