@@ -269,3 +269,18 @@ async def test_lost_groups_are_made_again(queue: Queue, worker: MakeWorker) -> N
     await see(queue)
     await queue.reclaim("default", audit=True)
     assert [job.payload for job in await take(worker("b"))] == [b"1"]
+
+
+async def test_a_damaged_mark_of_cancelling_keeps_no_lease_from_being_renewed(queue: Queue, worker: MakeWorker) -> None:
+    """A worker that could not read the renewal's answer would renew no queue's lease any more."""
+    await queue.submit([NewJob("noop", b"1")])
+    claims = worker("w")
+    await take(claims)
+    await queue.client.hset(keys.cancels("default"), mapping={b"\xff": b"1", b"nonsense": b"\xff", b"": b""})
+    assert (await claims.renew("default")).held
+
+
+async def test_names_that_no_queue_can_have_are_passed_over(queue: Queue) -> None:
+    await queue.submit([NewJob("noop", b"1")])
+    await queue.client.sadd(keys.QUEUES, b"\xff", b"", b"a b", b"}{", b"*", b"x" * 500)
+    assert await queue.queues() == ["default"]

@@ -159,7 +159,7 @@ class Claims:
     async def renew(self, queue: str) -> Renewal:
         """Keep the claims on one queue."""
         reply = await self._renew.run_by(self._wire.call, [keys.prefix(queue)], [self.worker, self._lease_ms])
-        return Renewal(reply[0] == 1, [job_id.decode() for job_id in reply[1:]])
+        return Renewal(reply[0] == 1, [job_id.decode(errors="replace") for job_id in reply[1:]])
 
     async def leave(self, queue: str) -> int:
         """Say good-bye to a queue; what is still claimed can be reclaimed at once. Returns how many lanes hold claims."""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
-from dtq.config import Settings
+from dtq.config import QUEUE_NAME, Settings
 from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueFull, QueueUnavailable
 from dtq.ids import make_id, parse_id, tick_id
 from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
@@ -389,7 +389,7 @@ class Queue:
         """Names of all queues ever submitted to, sorted."""
         with translated():
             names = await self.client.smembers(keys.QUEUES)
-        return sorted(name.decode() for name in names)
+        return sorted(text for name in names if QUEUE_NAME.fullmatch(text := name.decode(errors="replace")))
 
     async def stats(self, names: Sequence[str]) -> list[QueueStats]:
         """Numbers of the named queues, in their order; zeros for one never used."""
