@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from dtq.errors import InvalidJobId
 
-__all__ = ["ID_PATTERN", "JobId", "make_id", "parse_id", "submitted_ms", "tick_id"]
+__all__ = ["ID_PATTERN", "JobId", "is_id", "make_id", "parse_id", "submitted_ms", "tick_id"]
 
 ID_PATTERN = r"([0-9a-f]{11})([0-9a-f]{5,16})([hnldt])-([a-z0-9][a-z0-9._-]{0,62})"
 _ID = re.compile(ID_PATTERN, re.ASCII)
@@ -61,6 +61,11 @@ def parse_id(job_id: str) -> JobId:
         raise InvalidJobId(f"{job_id[:80]!r} is not a job id", [("id", "not a job id that DTQ issued")])
     ms, seq, kind, queue = match.groups()
     return JobId(int(ms, 16), int(seq, 16), kind, queue)
+
+
+def is_id(text: str) -> bool:
+    """Whether a string is of the form above."""
+    return _ID.fullmatch(text) is not None
 
 
 def submitted_ms(job_id: str) -> int:

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from dtq.errors import IllegalTransition
+from dtq.ids import is_id
 from dtq.job import NewJob, State, TerminalJob
 from dtq.queue import FireTick, LiveFilter, Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish
@@ -284,3 +285,30 @@ async def test_names_that_no_queue_can_have_are_passed_over(queue: Queue) -> Non
     await queue.submit([NewJob("noop", b"1")])
     await queue.client.sadd(keys.QUEUES, b"\xff", b"", b"a b", b"}{", b"*", b"x" * 500)
     assert await queue.queues() == ["default"]
+
+
+@entries
+async def test_what_somebody_put_into_the_stream_of_redelivered_jobs_ends_under_an_id(
+    queue: Queue, worker: MakeWorker, end: MakeEnd, what: str
+) -> None:
+    """A row with something else for an id would break every list of jobs for as long as it is kept."""
+    for fields in (BAD_ENTRIES[what], {b"t": b"noop", b"p": b"{}"}, {b"t": b"noop", b"p": b"{}", b"o": b"{}"}):
+        await queue.client.xadd(keys.lane("default", "f"), dict(fields))
+    await queue.submit([NewJob("noop", b"1")])
+    claims = worker()
+    jobs = await take(claims)
+    assert [is_id(job.id) for job in jobs] == [True] * 4
+    await claims.finish("default", [end(job, "hand_back") for job in jobs[:3]])
+    for name in ("a", "b", "c"):
+        await take(worker(name, -1))
+        await queue.reclaim("default")
+    found = await rows(queue)
+    assert [is_id(row.id) for row in found] == [True] * len(found)
+    assert len(found) >= 2
+
+
+async def test_what_is_no_id_is_no_job(queue: Queue) -> None:
+    [made] = await queue.submit([NewJob("noop", b"1")])
+    found = await queue.get_many(["nonsense", made.id, ""])
+    assert [view and view.id for view in found] == [None, made.id, None]
+    assert await queue.get_many(["nonsense"]) == [None]

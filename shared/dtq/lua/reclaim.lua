@@ -29,14 +29,14 @@ local function take(lane, eid, worker, idle)
   local found = redis.call('XRANGE', p .. ':' .. lane, eid, eid)
   if found[1] then
     local fields = found[1][2]
-    local id, rec
-    if fields[1] == 'i' then
+    local ms, seq = string.match(eid, '^(%d+)-(%d+)$')
+    local id = string.format('%011x%05x%s-%s', tonumber(ms), tonumber(seq), lane == 'f' and 'n' or lane, string.match(p, '{(.*)}'))
+    local rec
+    if fields[1] == 'i' and string.find(fields[2], '^%x+[hnldt]%-%w[%w._-]*$') then
       id = fields[2]
       rec = record(p, id)
       if not rec and not finished(p, id) then rec = record_of_entry(lane, eid, {}) end
     else
-      local ms, seq = string.match(eid, '^(%d+)-(%d+)$')
-      id = string.format('%011x%05x%s-%s', tonumber(ms), tonumber(seq), lane, string.match(p, '{(.*)}'))
       rec = record_of_entry(lane, eid, fields)
     end
     if rec then

@@ -205,7 +205,7 @@ def _job(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:
         except UnicodeDecodeError:
             return _defective(queue, lane, entry, "its type is not UTF-8")
         ms = int(entry.partition("-")[0])
-        return ClaimedJob(make_id(entry, lane, queue), queue, jtype, fields[3], lane, entry, ms, priority=LANE_PRIORITIES[lane])
+        return ClaimedJob(_id_of(queue, lane, entry), queue, jtype, fields[3], lane, entry, ms, priority=LANE_PRIORITIES[lane])
     if count >= 3 and fields[0] == b"i":
         return _recorded(queue, lane, entry, fields)
     if count == 6 and fields[0] == b"t" and fields[4] == b"o":
@@ -250,7 +250,11 @@ def _id_or(raw: Any, default: str) -> str:
     return str(raw.decode())
 
 
+def _id_of(queue: str, lane: str, entry: str) -> str:
+    """The id of a job that lives in its entry alone. None is made in ``f``: an entry there that is one was put by hand."""
+    return make_id(entry, "n" if lane == "f" else lane, queue)
+
+
 def _defective(queue: str, lane: str, entry: str, why: str) -> ClaimedJob:
-    kind = lane if lane != "f" else "n"
     ms = int(entry.partition("-")[0])
-    return ClaimedJob(make_id(entry, kind, queue), queue, "", b"null", lane, entry, ms, defect=why)
+    return ClaimedJob(_id_of(queue, lane, entry), queue, "", b"null", lane, entry, ms, defect=why)

@@ -12,7 +12,7 @@ from redis.exceptions import NoScriptError, ResponseError
 
 from dtq.config import QUEUE_NAME, Settings
 from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueFull, QueueUnavailable
-from dtq.ids import make_id, parse_id, tick_id
+from dtq.ids import is_id, make_id, parse_id, tick_id
 from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts, views
 from dtq.queue.connection import Client, connect, exchange, is_cluster, replicas_of, translated
@@ -293,20 +293,23 @@ class Queue:
         return _view(job_id, parts.queue, await self._run("lookup", parts.queue, job_id, parts.kind, parts.entry))
 
     async def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
-        """Several jobs in one round trip, in their order."""
+        """Several jobs in one round trip, in their order; None for what is no id."""
         script = scripts.load("lookup")
-        parts = [parse_id(job_id) for job_id in job_ids]
+        known = {job_id: parse_id(job_id) for job_id in job_ids if is_id(job_id)}
+        if not known:
+            return [None] * len(job_ids)
         for _ in range(2):
             with translated():
                 pipe = self.client.pipeline(transaction=False)
-                for job_id, part in zip(job_ids, parts, strict=True):
+                for job_id, part in known.items():
                     pipe.execute_command("EVALSHA", script.sha, 1, keys.prefix(part.queue), job_id, part.kind, part.entry)
                 try:
                     replies = await pipe.execute()
                 except NoScriptError:
                     await self.client.script_load(script.text)
                     continue
-            return [_view(job_id, part.queue, reply) for job_id, part, reply in zip(job_ids, parts, replies, strict=True)]
+            found = {job_id: _view(job_id, known[job_id].queue, reply) for job_id, reply in zip(known, replies, strict=True)}
+            return [found.get(job_id) for job_id in job_ids]
         raise QueueUnavailable("Redis forgets its scripts")
 
     async def cancel(self, job_id: str) -> State | None:

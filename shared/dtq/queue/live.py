@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from dtq.errors import InvalidCursor, InvalidJobId
-from dtq.ids import make_id, parse_id
+from dtq.errors import InvalidCursor
+from dtq.ids import is_id, make_id
 from dtq.job import JobView, State
 from dtq.queue import keys
 from dtq.queue.connection import translated
@@ -144,16 +144,8 @@ def _id_of(name: str, section: str, entry: bytes, fields: dict[bytes, bytes]) ->
     return fields[b"i"].decode(errors="replace") if b"i" in fields else make_id(entry.decode(), section, name)
 
 
-def _is_id(text: str) -> bool:
-    try:
-        parse_id(text)
-    except InvalidJobId:
-        return False
-    return True
-
-
 async def _views(queue: Queue, ids: list[tuple[str, str]]) -> list[tuple[str, JobView]]:
     """The jobs, without those that finished between the two looks, and without what damage left in a job's place."""
-    ids = [item for item in ids if _is_id(item[1])]
+    ids = [item for item in ids if is_id(item[1])]
     found = await queue.get_many([job_id for _, job_id in ids])
     return [(where, view) for (where, _), view in zip(ids, found, strict=True) if view is not None and view.finished is None]
