@@ -234,3 +234,59 @@ async def test_a_damaged_record_is_reported_and_harms_no_other(schedules: Schedu
     assert [entry.name for entry in taken.entries] == ["good"]
     assert list(taken.broken) == ["odd"]
     assert [entry.name for entry in (await schedules.list())[0]] == ["good"]
+
+
+DAMAGE: dict[str, bytes] = {
+    "created": b"9" * 25,
+    "last": b"x",
+    "success": b"-1",
+    "next": b"\xff",
+    "gen": b"",
+    "uid": b"\xff",
+    "owner": b"\xff",
+}
+
+
+@pytest.mark.parametrize("field", [*DAMAGE, "r:x", "r:\xff"])
+async def test_whatever_is_damaged_in_a_record_it_can_be_made_anew(schedules: ScheduleStore, tasks: Queue, field: str) -> None:
+    await schedules.put("odd", spec())
+    await tasks.client.hset("{dtq:schedules}:e:odd", field.encode("latin-1"), DAMAGE.get(field, b"1"))
+    await make_due(schedules, "good")
+    assert [entry.name for entry in (await schedules.list())[0]] == ["good"]
+    assert await schedules.get("odd") is None
+    await schedules.delete("odd", owner=ANY)
+    assert await schedules.put("odd", spec()) == "created"
+    assert await schedules.get("odd") is not None
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"\xff", b"[]", b'{"id":"x"}', b'{"id":"x","tick":9e99,"state":"s","finished":1}'])
+async def test_what_cannot_be_read_of_a_history_is_left_out(schedules: ScheduleStore, tasks: Queue, text: bytes) -> None:
+    await schedules.put("n", spec())
+    good = {
+        "events": b'{"reason":"r","message":"m","time":1}',
+        "ok": b'{"id":"0197000000000001d-default","tick":1,"state":"s","finished":1}',
+    }
+    for kind in ("events", "ok", "bad"):
+        await tasks.client.rpush(f"{{dtq:schedules}}:{kind}:n", text, good.get(kind, good["ok"]))
+    history = await schedules.history("n")
+    assert (len(history.events), len(history.succeeded), len(history.failed)) == (1, 1, 1)
+    assert await schedules.newest_events(["n"]) == [None]
+
+
+async def test_names_and_successes_of_no_schedule_are_passed_over(schedules: ScheduleStore, tasks: Queue) -> None:
+    for name in ("a", "z"):
+        await schedules.put(name, spec())
+    bad = {b"\xff": 0, b"": 0, b"B B": 0, b"b\xff1": 0, b"b\xff2": 0, b"b\xff3": 0}
+    await tasks.client.zadd("{dtq:schedules}:names", bad)
+    await tasks.client.zadd("{dtq:schedules}:due", dict.fromkeys(bad, 1))
+    await tasks.client.hset("{dtq:schedules}:success", mapping={b"\xff": b"1 ", b"a": b"12 o", b"z": b"x o", b"c": b"\xff"})
+    found: list[str] = []
+    cursor: str | None = None
+    while True:
+        page, cursor = await schedules.list(cursor, 2)
+        found += [entry.name for entry in page]
+        if cursor is None:
+            break
+    assert found == ["a", "z"]
+    assert await schedules.successes() == {"a": (12, "o")}
+    assert (await schedules.due(10, 1000)).broken == {}

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from dtq.errors import Conflict, InvalidCursor, InvalidSchedule
+from dtq.ids import is_id
 from dtq.queue.connection import Client, translated
 from dtq.schedule import scripts
 from dtq.schedule.decide import first_tick
@@ -26,6 +27,9 @@ PREFIX = "{dtq:schedules}"
 ANY = "*"
 """In place of an owner: whoever it is."""
 
+LAST_MS = 253_402_300_799_999
+"""The end of the year 9999: what stands for a later instant was damaged from outside."""
+
 MAX_EVENTS = 20
 """Events kept of a schedule."""
 
@@ -36,6 +40,7 @@ _encode = msgspec.json.encode
 
 _Entries = list[Entry]  # within ScheduleStore, "list" is a method
 _Flags = list[bool]
+_Names = list[str]
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -113,11 +118,10 @@ class ScheduleStore:
             for kind in ("events", "ok", "bad"):
                 pipe.lrange(f"{PREFIX}:{kind}:{name}", 0, -1)
             events, succeeded, failed = await pipe.execute()
-        decode = msgspec.json.decode
         return History(
-            [decode(event, type=Event) for event in events],
-            [decode(run, type=FinishedRun) for run in succeeded],
-            [decode(run, type=FinishedRun) for run in failed],
+            [event for text in events if (event := _event(text))],
+            [run for text in succeeded if (run := _finished_run(text))],
+            [run for text in failed if (run := _finished_run(text))],
         )
 
     async def serve(self, owners: Iterable[str], operator: str) -> None:
@@ -140,7 +144,7 @@ class ScheduleStore:
             for name in names:
                 pipe.lindex(f"{PREFIX}:events:{name}", 0)
             found = await pipe.execute()
-        return [None if event is None else msgspec.json.decode(event, type=Event) for event in found]
+        return [None if event is None else _event(event) for event in found]
 
     async def list(self, cursor: str | None = None, limit: int = 100, *, owner: str | None = ANY) -> tuple[_Entries, str | None]:
         """A page of entries by name, and the cursor of the next page or None. ``owner``: only those of this owner.
@@ -150,11 +154,19 @@ class ScheduleStore:
         Raises:
             InvalidCursor: ``cursor`` is not one that this method gave.
         """
-        with translated():
-            names = await self._client.zrange(f"{PREFIX}:names", _after(cursor), "+", bylex=True, offset=0, num=limit)
-        entries = await self._entries([name.decode() for name in names])
-        wanted = [entry for entry in entries if owner == ANY or entry.owner == owner]
-        return wanted, (names[-1].decode() if len(names) == limit else None)
+        names, more = await self._names(_after(cursor), limit)
+        wanted = [entry for entry in await self._entries(names) if owner == ANY or entry.owner == owner]
+        return wanted, (names[-1] if more else None)
+
+    async def _names(self, after: bytes, limit: int) -> tuple[_Names, bool]:
+        """Up to ``limit`` names in order, and whether more may follow; what somebody put there that is no name is passed over."""
+        while True:
+            with translated():
+                found = await self._client.zrange(f"{PREFIX}:names", after, "+", bylex=True, offset=0, num=limit)
+            names = [text for name in found if (text := _name(name))]
+            if names or len(found) < limit:
+                return names, len(found) == limit
+            after = b"(" + found[-1]
 
     async def delete(self, name: str, *, owner: str | None = None, uid: str | None = None) -> Entry | None:
         """Remove a schedule and return what it was, None if there is none (or it has another uid). Its runs go on.
@@ -196,8 +208,8 @@ class ScheduleStore:
         """Names of schedules that had a success, the ms of the last one, and their owners."""
         with translated():
             found = await self._client.hgetall(f"{PREFIX}:success")
-        parts = {name.decode(): value.decode().partition(" ") for name, value in found.items()}
-        return {name: (int(ms), owner or None) for name, (ms, _, owner) in parts.items()}
+        texts = {_name(name): value.decode(errors="replace").partition(" ") for name, value in found.items()}
+        return {name: (int(ms), owner or None) for name, (ms, _, owner) in texts.items() if name and _is_time(ms)}
 
     async def now(self) -> int:
         """The server's clock, ms."""
@@ -219,11 +231,11 @@ def _owned(name: str, owner: bytes) -> Conflict:
     return Conflict(f"schedule {name!r} is managed by {who}; change it there")
 
 
-def _after(cursor: str | None) -> str:
+def _after(cursor: str | None) -> bytes:
     if cursor is None:
-        return "-"
+        return b"-"
     try:
-        return f"({check_name(cursor)}"
+        return f"({check_name(cursor)}".encode()
     except InvalidSchedule:
         raise InvalidCursor(f"{cursor[:80]!r} is not a cursor", [("cursor", "not a cursor that a list answer gave")]) from None
 
@@ -259,7 +271,7 @@ def _taken(reply: list[Any]) -> Taken:
     entries: list[Entry] = []
     broken: dict[str, str] = {}
     for raw, flat in reply[2:]:
-        name = raw.decode()
+        name = raw.decode(errors="replace")
         try:
             entries.append(_entry(name, flat))
         except (InvalidSchedule, KeyError, ValueError) as error:
@@ -279,9 +291,53 @@ def _entry(name: str, flat: list[bytes]) -> Entry:
     return _read(name, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
+def _name(raw: bytes) -> str | None:
+    """A schedule's name, None for what is none."""
+    try:
+        return check_name(raw.decode())
+    except (UnicodeDecodeError, InvalidSchedule):
+        return None
+
+
+def _is_time(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and int(text[:20]) <= LAST_MS
+
+
+def _ms(text: bytes) -> int:
+    """Milliseconds since the epoch of an instant that can be told."""
+    if not _is_time(text.decode(errors="replace")):
+        raise ValueError(f"{text[:30]!r} is no time in ms")
+    return int(text)
+
+
+def _event(text: bytes) -> Event | None:
+    """An event of the list, None if it was damaged from outside."""
+    try:
+        event = msgspec.json.decode(text, type=Event)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return event if 0 <= event.time <= LAST_MS else None
+
+
+def _finished_run(text: bytes) -> FinishedRun | None:
+    """A run of the history, None if it was damaged from outside."""
+    try:
+        run = msgspec.json.decode(text, type=FinishedRun)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    return run if 0 <= run.tick <= LAST_MS and 0 <= run.finished <= LAST_MS and is_id(run.id) else None
+
+
+def _run_id(raw: bytes) -> str:
+    text = raw.decode()
+    if not is_id(text):
+        raise ValueError(f"{text[:30]!r} is no job id")
+    return text
+
+
 def _read(name: str, fields: dict[bytes, bytes]) -> Entry:
     def whole(field: bytes) -> int | None:
-        return int(fields[field]) if field in fields else None
+        return _ms(fields[field]) if field in fields else None
 
     return Entry(
         name=name,
@@ -289,11 +345,11 @@ def _read(name: str, fields: dict[bytes, bytes]) -> Entry:
         generation=int(fields[b"gen"]),
         owner=fields[b"owner"].decode() or None,
         spec=parse_spec(fields[b"spec"], stored=True),
-        created=int(fields[b"created"]),
+        created=_ms(fields[b"created"]),
         last=whole(b"last"),
         missed=whole(b"missed"),
         blocked=whole(b"blocked"),
         success=whole(b"success"),
         next=whole(b"next"),
-        runs={field[2:].decode(): int(tick) for field, tick in fields.items() if field.startswith(b"r:")},
+        runs={_run_id(field[2:]): _ms(tick) for field, tick in fields.items() if field.startswith(b"r:")},
     )

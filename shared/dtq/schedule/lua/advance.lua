@@ -19,7 +19,7 @@ for i = 3, #ARGV, 11 do
       redis.call('ZADD', p .. ':watch', 'NX', text(now + tonumber(ARGV[2])), name)
     end
     local expected = cur[3] or ''
-    if run ~= '' and (expected == '' or tonumber(ARGV[i + 4]) > tonumber(expected)) then
+    if run ~= '' and (expected == '' or tonumber(ARGV[i + 4]) > (tonumber(expected) or 0)) then
       redis.call('HSET', key, 'last', ARGV[i + 4])
     end
     if cur[2] == ARGV[i + 2] and expected == ARGV[i + 3] then

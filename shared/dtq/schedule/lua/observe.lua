@@ -26,9 +26,9 @@ for i = 4, #ARGV, 6 do
         redis.call('DEL', list)
       end
     end
-    if what == 'ok' and tonumber(ARGV[i + 3]) > tonumber(redis.call('HGET', key, 'success') or '0') then
+    if what == 'ok' and tonumber(ARGV[i + 3]) > (tonumber(redis.call('HGET', key, 'success') or '') or 0) then
       redis.call('HSET', key, 'success', ARGV[i + 3])
-      redis.call('HSET', p .. ':success', name, ARGV[i + 3] .. ' ' .. redis.call('HGET', key, 'owner'))
+      redis.call('HSET', p .. ':success', name, ARGV[i + 3] .. ' ' .. (redis.call('HGET', key, 'owner') or ''))
     end
   end
 end

@@ -10,11 +10,11 @@ local name, owner, fenced = ARGV[1], ARGV[5], ARGV[3] == '1'
 local key = p .. ':e:' .. name
 local now = clock()
 local cur = redis.call('HMGET', key, 'uid', 'gen', 'owner', 'spec', 'line', 'zone', 'created')
-local uid, gen = cur[1], tonumber(cur[2] or '0')
+local uid, gen = cur[1], tonumber(cur[2] or '') or 0
 
 if uid and cur[3] ~= owner then return {'owned', cur[3]} end
 if uid and fenced and uid ~= ARGV[2] then
-  if ARGV[11] ~= '' and tonumber(ARGV[11]) < tonumber(cur[7]) then return {'stale', ''} end
+  if ARGV[11] ~= '' and tonumber(ARGV[11]) < (tonumber(cur[7] or '') or 0) then return {'stale', ''} end
   remove(name) -- another resource has the name now
   uid = false
 end
