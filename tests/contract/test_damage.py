@@ -12,7 +12,7 @@ from dtq.errors import IllegalTransition
 from dtq.ids import is_id
 from dtq.job import NewJob, State, TerminalJob
 from dtq.queue import FireTick, LiveFilter, Queue, keys
-from dtq.queue.claims import ClaimedJob, Claims, Finish
+from dtq.queue.claims import ClaimedJob, Claims, Finish, read_box
 
 MakeWorker = Callable[..., Claims]
 MakeEnd = Callable[..., Finish]
@@ -312,3 +312,27 @@ async def test_what_is_no_id_is_no_job(queue: Queue) -> None:
     found = await queue.get_many(["nonsense", made.id, ""])
     assert [view and view.id for view in found] == [None, made.id, None]
     assert await queue.get_many(["nonsense"]) == [None]
+
+
+@entries
+async def test_a_damaged_job_comes_by_a_box_as_by_a_claim(queue: Queue, worker: MakeWorker, end: MakeEnd, what: str) -> None:
+    """One that could not be read would be given back, and left in a box again, for ever."""
+    await queue.client.xadd(keys.lane("default", "n"), dict(BAD_ENTRIES[what]))
+    first, second = worker("first"), worker("second")
+    [job] = await take(first)
+    assert (await second.claim("default", 1, wait=True)).jobs == []
+    await first.finish("default", [end(job, "hand_back")])
+    [content] = await second.retract("default")
+    boxed = read_box("default", content)
+    assert boxed is not None
+    await second.finish("default", [end(boxed, "hand_back")])
+    [claimed] = await take(first)
+    assert (boxed.id, boxed.type, boxed.payload, boxed.defect) == (claimed.id, claimed.type, claimed.payload, claimed.defect)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"\xff", b"[]", b'["z","1-1",[]]', b'["n","x",[]]', b'["n","1-1",["\\ud800"]]', b'"\xff"', b'["n",1]']
+)
+async def test_what_is_no_job_in_a_box_is_told_as_such(content: bytes) -> None:
+    with pytest.raises(ValueError):
+        read_box("default", content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -186,7 +187,12 @@ def read_box(queue: str, content: bytes) -> ClaimedJob | None:
     """
     if not content:
         return None
-    lane, entry, fields = msgspec.json.decode(content, type=tuple[str, str, list[Any]])
+    try:
+        lane, entry, fields = msgspec.json.decode(content, type=tuple[str, str, list[Any]])
+    except UnicodeDecodeError:  # a job that somebody damaged: it must come as it is, or it would be given back for ever
+        lane, entry, fields = msgspec.convert(json.loads(content.decode(errors="surrogateescape")), tuple[str, str, list[Any]])
+    if lane not in LANE_PRIORITIES:
+        raise ValueError(f"no lane: {lane[:10]!r}")
     return _job(queue, lane, entry, [_raw(field) for field in fields])
 
 
@@ -194,7 +200,7 @@ def _raw(field: Any) -> Any:
     """A field as the claim script replies it: bytes, None, or a list of them."""
     if isinstance(field, list):
         return [_raw(item) for item in field]
-    return field.encode() if isinstance(field, str) else None
+    return field.encode(errors="surrogateescape") if isinstance(field, str) else None
 
 
 def _job(queue: str, lane: str, entry: str, fields: list[Any]) -> ClaimedJob:
