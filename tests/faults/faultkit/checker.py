@@ -14,7 +14,7 @@ from dtq.job import JobView
 from faultkit.facts import Facts
 from faultkit.figures import figures
 from faultkit.history import Event
-from faultkit.rules import EXCLUSIVE, RULES
+from faultkit.rules import RULES
 
 __all__ = ["Verdict", "check"]
 
@@ -34,18 +34,16 @@ def check(
     *,
     maxretries: int = 5,
     skip: Collection[str] = (),
-    exclusive: bool = False,
 ) -> Verdict:
     """Check a history that has come to rest.
 
     ``history`` is in the order of time (read_history); ``rows`` are all of dtq.jobs, as dicts of all columns; ``views`` is what
     Redis says of the jobs (Queue.get_many). ``maxretries`` is the workers' MAXRETRIES. ``skip`` names rules that cannot hold in
-    a scenario, such as "times" where clocks disagree. With ``exclusive``, no job may run twice at once while its worker lives.
+    a scenario, such as "times" where clocks disagree.
     """
     unknown = set(skip) - RULES.keys()
     if unknown:
         raise ValueError(f"no rule is called {sorted(unknown)}; there are {sorted(RULES)}")
     facts = Facts(history, rows, views, maxretries)
-    rules = {name: rule for name, rule in RULES.items() if name not in skip} | ({"exclusive": EXCLUSIVE} if exclusive else {})
-    found = [f"{name}: {violation}" for name, rule in rules.items() for violation in rule(facts)]
+    found = [f"{name}: {violation}" for name, rule in RULES.items() if name not in skip for violation in rule(facts)]
     return Verdict(list(dict.fromkeys(found)), figures(facts))

@@ -20,7 +20,7 @@ ENDED = frozenset({"ok", "error", "permanent"})
 PATIENCE = 30 * 10**9
 """Nanoseconds for which a fault explains what happens after it."""
 
-BYSTANDERS = ("submitter", "scheduler", "postgres")
+BYSTANDERS = ("submitter", "scheduler", "postgres", "clocks")
 """Targets of faults that are no reason for a worker to lose a job."""
 
 T = TypeVar("T")

@@ -56,7 +56,7 @@ def _apart(scale: float, shifts: Mapping[str, float]) -> Verdict:
             for step in (0.0, STEP, -STEP):
                 for kind, clock in clocks.items():
                     clock.set(shifts[kind] + step)
-                stand.log.note("fault", text=f"clock set by {step:g} s", target="all but the first of each kind")
+                stand.log.note("fault", text=f"clock set by {step:g} s", target="clocks of all but the first of each kind")
                 time.sleep(max(1.5, 20 * scale))
             for job in punctual:
                 until(f"{job} has started", lambda job=job: _start_of(stand, job), 60, pause=0.3)  # type: ignore[misc]

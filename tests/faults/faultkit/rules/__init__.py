@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from faultkit.facts import Facts
 from faultkit.rules import acceptance, attempts, cancelling, fencing, outcome, ticks
 
-__all__ = ["EXCLUSIVE", "RULES"]
+__all__ = ["RULES"]
 
 Rule = Callable[[Facts], Iterator[str]]
 
@@ -26,11 +26,10 @@ RULES: dict[str, Rule] = {
     "executions": attempts.executions,
     "stale": fencing.stale,
     "crashes": fencing.crashes,
+    "exclusive": fencing.exclusive,
+    "over": fencing.over,
     "cancelled": cancelling.cancelled,
     "seen": cancelling.seen,
     "ticks": ticks.ticks,
 }
 """All that always hold, by the name that a violation begins with."""
-
-EXCLUSIVE: Rule = fencing.exclusive
-"""Holds as long as workers are neither frozen nor cut off."""

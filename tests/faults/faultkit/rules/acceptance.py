@@ -40,10 +40,14 @@ def _differences(view: JobView, row: Row) -> Iterator[str]:
     result = None if view.result is None else msgspec.json.decode(view.result)
     error = msgspec.to_builtins(view.error) or {}
     pairs = {
+        "type": (view.type, row.type),
+        "queue": (view.queue, row.queue),
+        "priority": (view.priority, row.priority),
+        "schedule": (view.schedule, row.schedule),
         "state": (str(view.state), row.state),
         "replays": (view.replays, row.replays),
         "result": (result, row.result),
-        "error": (error.get("kind"), row.error.get("kind")),
+        "error": (error, row.error),
         "attempts": (list(view.attempts), row.attempts),
         "payload": (msgspec.json.decode(view.payload), row.plan),
     }

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator
 
 from dtq.job import TERMINAL
-from faultkit.facts import Confirmed, Facts, Sight
+from faultkit.facts import Confirmed, Execution, Facts, Sight
 
 __all__ = ["cancelled", "seen"]
 
 
 def cancelled(facts: Facts) -> Iterator[str]:
-    """After a confirmed cancellation nothing of the job starts, and it stays cancelled, unless it was put back by hand.
+    """After a confirmed cancellation nothing of the job runs or starts, and it stays cancelled, unless it was put back by hand.
 
-    Left out is the start of a claimed job by a worker that was frozen or cut off meanwhile: such a worker cannot know, and
-    its claim is void. It is counted (see figures).
+    Left out is a claimed job on a worker that was frozen or cut off meanwhile: such a worker cannot know, and its claim is
+    void.
     """
     for job, told in facts.confirmed.items():
         for told_so in told:
@@ -24,9 +24,8 @@ def cancelled(facts: Facts) -> Iterator[str]:
 
 def _broken(facts: Facts, job: str, told: Confirmed) -> Iterator[str]:
     for run in facts.executions[job]:
-        late = run.started > told.at and not facts.retried_between(job, told.since, run.started)
-        if late and not facts.disturbed(run.worker, told.since, run.started, but=("SIGKILL",)):
-            yield f"{job}: started {(run.started - told.at) / 1e6:.0f} ms after its cancellation was confirmed"
+        if what := _ran_on(facts, run, told):
+            yield f"{job}: {what} after its cancellation was confirmed"
     for sight in facts.sights[job]:
         other = sight.state not in ("cancelled", "unknown")  # of what is unknown, the rule below tells
         if other and sight.since >= told.at and not facts.retried_between(job, told.since, sight.at):
@@ -34,6 +33,18 @@ def _broken(facts: Facts, job: str, told: Confirmed) -> Iterator[str]:
     row = facts.rows.get(job)
     if row is not None and row.state != "cancelled" and not facts.retried_between(job, told.since, math.inf):
         yield f"{job}: its cancellation was confirmed, and it has {row.state}"
+
+
+def _ran_on(facts: Facts, run: Execution, told: Confirmed) -> str:
+    """What the execution did that it should not have; empty if nothing, or if there is a reason."""
+    if run.started > told.at:
+        what, moment = f"started {(run.started - told.at) / 1e6:.0f} ms", run.started
+    elif run.ended is not None and run.ended > told.at:
+        what, moment = f"still ran {(run.ended - told.at) / 1e6:.0f} ms", run.ended
+    else:
+        return ""
+    put_back = facts.retried_between(run.job, told.since, max(run.started, told.at))
+    return "" if put_back or facts.disturbed(run.worker, told.since, moment, but=("SIGKILL",)) else what
 
 
 def seen(facts: Facts) -> Iterator[str]:

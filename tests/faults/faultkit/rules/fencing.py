@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 
-from faultkit.facts import Execution, Facts, Row
+from faultkit.facts import ENDED, Execution, Facts, Row
 
-__all__ = ["crashes", "exclusive", "overlaps", "stale"]
+__all__ = ["crashes", "exclusive", "over", "overlaps", "stale"]
 
 
 def stale(facts: Facts) -> Iterator[str]:
@@ -74,7 +74,26 @@ def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
 
 
 def exclusive(facts: Facts) -> Iterator[str]:
-    """A job never runs twice at once, as long as workers live and reach Redis (docs/architecture.md, "Leases and fencing")."""
+    """A job never runs twice at once, as long as workers live and reach Redis (docs/architecture.md, "Leases and fencing").
+
+    Left out is what a fault may explain that hit the worker or Redis in the half minute before.
+    """
     for first, second in overlaps(facts):
         after = (second.started - first.started) / 1e9
         yield f"{first.job}: ran in process {first.worker}, and {after:.3f} s later in {second.worker} too, while the first one lived"
+
+
+def over(facts: Facts) -> Iterator[str]:
+    """What has ended is ended: every execution that came to its own end is an attempt of its job's row, or of its past lives.
+
+    An execution under a number beyond the last, or more of them than attempts, was given out after the job's end, or is a
+    failure that the queue lost count of, by which a job would be tried for ever. Left out are jobs in processes of a pool,
+    which may end in the moment in which they are handed back, and what a worker could not report as it was frozen or cut off.
+    """
+    for row in facts.planned():
+        ended = [run for run in facts.executions[row.id] if run.state in ENDED] if row.type == "task" else []
+        listed = {attempt.number for attempt in row.attempts}
+        extra = [run for run in ended if run.attempt not in listed] if row.replays == 0 else ended[len(row.attempts) :]
+        for run in extra:
+            if not facts.disturbed(run.worker, run.started, run.started, but=("SIGKILL",)):
+                yield f"{row.id}: {row.state}, and process {run.worker} made attempt {run.attempt} of it; its row lists {sorted(listed)}"
