@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 import worker_jobs
@@ -12,6 +14,14 @@ from worker_bench import Bench, until
 
 from dtq.job import JobView
 from dtq.queue import keys
+
+
+MAX_PID = 2**22
+"""No process of Linux has a greater id."""
+
+
+def folders(base: Path) -> list[str]:
+    return [path.name for path in base.glob("dtq-*")]
 
 
 def error_kinds(job: JobView) -> list[str]:
@@ -34,6 +44,21 @@ async def test_a_job_past_its_timeout_is_ended_and_the_next_one_runs(bench: Benc
     assert (job.error.kind, job.error.type) == ("timeout", "TimeoutError")
     assert "0.3 s" in job.error.message
     assert (await bench.run("sync_echo" if name != "sleep" else "echo")).state == "succeeded"
+
+
+async def test_the_folder_of_a_pool_whose_worker_was_killed_is_removed_by_the_next(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"dtq-scratch-{MAX_PID + 1}-left"
+    left.mkdir()
+    left.joinpath("reports").touch()
+    worker = await bench.worker()
+    await bench.run("sync_echo")  # starts the pool
+    [own] = folders(tmp_path)
+    assert own != left.name
+    await bench.stop(worker)
+    assert folders(tmp_path) == []
 
 
 async def test_a_timeout_is_retried(bench: Bench) -> None:

@@ -18,7 +18,6 @@ import pickle
 import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -32,6 +31,7 @@ from dtq.config import Settings
 from dtq.registry import Registry, load_registry
 from dtq_worker.context import checked_output, retries_left
 from dtq_worker.outcome import trace_of, words
+from dtq_worker.scratch import new_folder
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
 
@@ -173,7 +173,7 @@ class HandlerProcesses:
 
     async def _start(self) -> None:
         """Start the fork server and the processes, which takes most of a second, beside the event loop."""
-        self._folder = tempfile.mkdtemp(prefix="dtq-")
+        self._folder = str(await asyncio.to_thread(new_folder))
         address = str(Path(self._folder) / "reports")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)

@@ -1,4 +1,4 @@
-"""Private temporary folders of handlers. One that is killed cannot clean up; a later one does it."""
+"""Private temporary folders of workers and handlers. One that is killed cannot clean up; a later one does it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,25 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["scratch_folder"]
+__all__ = ["new_folder", "scratch_folder"]
 
 _NAME = re.compile(r"dtq-scratch-(\d+)-.+", re.ASCII)
 
 
-@contextlib.contextmanager
-def scratch_folder(base: Path | None = None) -> Iterator[Path]:
-    """A new folder that only this account can read, removed at the end with all that is in it.
+def new_folder(base: Path | None = None) -> Path:
+    """A new folder that only this account can read; the caller removes it.
 
-    The name holds the process id, so that folders of processes that are gone can be told and are removed too.
+    The name holds the process id, so that folders of processes that are gone can be told and are removed before.
     """
     root = base or Path(tempfile.gettempdir())
     _sweep(root)
-    folder = Path(tempfile.mkdtemp(prefix=f"dtq-scratch-{os.getpid()}-", dir=root))
+    return Path(tempfile.mkdtemp(prefix=f"dtq-scratch-{os.getpid()}-", dir=root))
+
+
+@contextlib.contextmanager
+def scratch_folder(base: Path | None = None) -> Iterator[Path]:
+    """A new folder (see :func:`new_folder`), removed at the end with all that is in it."""
+    folder = new_folder(base)
     try:
         yield folder
     finally:
