@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
+from faultkit.leaving import heed_signals
 from faultkit.report import Result, Scenario, table, write_json
 from scenarios import ALL
 
@@ -91,18 +91,13 @@ def _all_apart(scenarios: list[Scenario], scale: float, jobs: int) -> Iterator[l
                 process.terminate()
 
 
-def _leave(number: int, _: object) -> None:
-    """So that a run that is told to stop ends what it has started."""
-    raise SystemExit(128 + number)
-
-
 def main() -> int:
     """Run what the command line asks for."""
     arguments = _arguments()
     if arguments.list:
         print("\n".join(scenario.name for scenario in ALL))
         return 0
-    signal.signal(signal.SIGTERM, _leave)
+    heed_signals()
     chosen = [scenario for scenario in ALL if not arguments.scenario or scenario.name in arguments.scenario]
     apart = arguments.jobs > 1 and len(chosen) > 1
     each = _all_apart(chosen, arguments.scale, arguments.jobs) if apart else (_run(scenario, arguments.scale) for scenario in chosen)

@@ -15,7 +15,6 @@ from worker_bench import Bench, until
 from dtq.job import JobView
 from dtq.queue import keys
 
-
 MAX_PID = 2**22
 """No process of Linux has a greater id."""
 

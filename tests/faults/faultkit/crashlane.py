@@ -25,6 +25,7 @@ from dtq.schedule.trigger import forget
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
 from faultkit.history import Log
+from faultkit.leaving import check_going
 from faultkit.load import Client
 from faultkit.stand import KINDS, Service, Stand, open_stand
 
@@ -165,7 +166,8 @@ class Walker:
         return f"{self.name}-{next(self._numbers)}"
 
     def check_alive(self) -> None:
-        """Raise Died if the watched service is dead."""
+        """Raise Died if the watched service is dead, and Leaving if the run was told to stop."""
+        check_going()
         if self.watched is not None and not self.lane.service(self.watched).alive():
             raise Died
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from faultkit.history import Log
+from faultkit.leaving import check_going
 from faultkit.stand import Stand
 
 __all__ = ["Client", "loaded", "mixed_plan"]
@@ -81,6 +82,7 @@ class Client:
         if keyed:
             body["idempotency_key"] = tag
         for attempt in range(tries if keyed else 1):
+            check_going()
             if attempt:
                 time.sleep(min(1.0, 0.05 * 2**attempt))
             self._log.note("sent", tag=tag, key=tag if keyed else "", plan={**plan, **fields})

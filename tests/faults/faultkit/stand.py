@@ -22,6 +22,7 @@ import psycopg
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
 from dtq.storage.migrate import migrate
 from faultkit.history import Log
+from faultkit.leaving import check_going
 
 __all__ = ["KINDS", "QUICK", "Service", "Stand", "open_stand", "until"]
 
@@ -37,6 +38,7 @@ def until(what: str, condition: Callable[[], object], seconds: float = 60.0, pau
     """The first true value of ``condition()``; an AssertionError that names ``what`` if none comes in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
+        check_going()
         assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
         time.sleep(pause)
     return value
@@ -58,6 +60,7 @@ class Service:
     def start(self, *, launcher: Sequence[str] = (), **settings: object) -> Service:
         """Start it; ``launcher`` replaces ``-m dtq_KIND`` (arguments of the interpreter), ``settings`` are added to its environment."""
         assert not self.alive(), f"{self.name} runs already"
+        check_going()
         environment = self._environment | {name: str(value) for name, value in settings.items()}
         command = [sys.executable, *(launcher or ("-m", f"dtq_{self.kind}"))]
         with self.output.open("ab") as out:
@@ -115,6 +118,8 @@ class Stand:
         self.folder = folder
         self.history = folder / "history"
         self.history.mkdir()
+        self._temporary = folder / "tmp"
+        self._temporary.mkdir()
         self.valkey = valkey
         self.postgres = postgres
         self.redis_url = valkey.url
@@ -135,7 +140,8 @@ class Stand:
         """A service that is not started yet, with :data:`QUICK` and ``settings`` (by their names, such as LEASESECONDS=4)."""
         name = f"{kind}-{len(self.of(kind)) + 1}"
         address = f"127.0.0.1:{free_port()}"
-        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")} | {
+        environment = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG")} | {
+            "TMPDIR": str(self._temporary),  # who is killed cannot clean up
             "PYTHONPATH": str(FAULTS),
             "HISTORY": str(self.history),
             "HANDLERS": "faultkit.jobs",

@@ -18,6 +18,7 @@ import psycopg
 from faultkit.checker import check
 from faultkit.history import read_history
 from faultkit.killing import SERVERS, Killer, Stroke
+from faultkit.leaving import check_going
 from faultkit.load import Client, Json, loaded
 from faultkit.measure import Sizes, grown, measure
 from faultkit.report import Result, Scenario
@@ -63,6 +64,7 @@ class _Flow:
         try:
             with self.ids.open("a") as file:
                 while self.accepted < goal:
+                    check_going()
                     try:
                         done = await queue.submit([_job(choice) for _ in range(BATCH)])
                     except QueueUnavailable:

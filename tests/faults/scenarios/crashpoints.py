@@ -148,8 +148,12 @@ def _in_each(lanes: list[Lane], what: Any) -> None:
     threads = [threading.Thread(target=run, args=(lane,)) for lane in lanes]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:  # the stand is not closed under those who still use it
+        for thread in threads:
+            thread.join()
     for error in errors:
         raise error
 

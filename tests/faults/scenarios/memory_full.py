@@ -71,7 +71,8 @@ def _filled(scale: float) -> Verdict:
             full = time.monotonic()
             _accepted_more(clients, 50)
             again = time.monotonic() - full
-        violations += _expect(client, {200, 202}, "POST", "/schedules/before/trigger")
+        # The load may have filled it once more, until results expire.
+        until("a schedule can be run by hand again", lambda: not _expect(client, {200, 202}, "POST", "/schedules/before/trigger"), 60)
         violations += _expect(client, {200, 204}, "DELETE", "/schedules/before")
         log.close()
         verdict = _verdict(stand, violations)
