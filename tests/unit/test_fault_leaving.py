@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,11 +51,11 @@ def test_other_threads_end_and_nothing_is_started(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(leaving, "_left", threading.Event())
     log = Log(tmp_path, "fault")
     service = Service("worker", "worker-1", {}, tmp_path, log, "127.0.0.1:1")
-    waits = threading.Thread(target=until, args=("what never comes", lambda: False))
-    waits.start()
-    leaving.leave()
-    waits.join(30)
-    assert not waits.is_alive()
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(until, "what never comes", lambda: False)
+        leaving.leave()
+        with pytest.raises(leaving.Leaving):
+            waits.result(30)
     with pytest.raises(leaving.Leaving):
         service.start()
     assert service.popen is None
