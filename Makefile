@@ -12,7 +12,7 @@ MANIFESTS := constraints.txt requirements.txt $(addsuffix /pyproject.toml,$(PACK
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help run test test-cluster faults images lint audit format bench constraints clean
+.PHONY: help run test test-cluster faults images lint audit format bench bench-peers constraints clean
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ format: $(VENV)/.dev ## Sort imports and format the code
 
 bench: $(VENV)/.dev ## Measure speed and memory, print ratios, write benchmarks/results/
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-peers: $(VENV)/.dev ## Measure DTQ beside other queues, see benchmarks/peers/README.md; ARGS="--only saq,dtq --quick"
+	PYTHONPATH=benchmarks $(BIN)/python -m peers $(ARGS)
 
 constraints: $(VENV)/.dev ## Pin the newest versions of everything in constraints.txt
 	@sh tools/pin.sh $(BIN)/python

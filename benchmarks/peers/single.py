@@ -1,0 +1,83 @@
+"""What is measured with few jobs: idle latency and the memory of an idle worker, recovery after kill -9, memory of a queued job."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from peers import records
+from peers.processes import end, kill, memory
+from peers.servers import Servers
+from peers.submitter import Failed, Submitter
+
+STUCK_MS = 600_000
+"""How long the jobs of the worker that is to be killed sleep: longer than any wait for them."""
+PAYLOAD = 100
+"""Bytes of the text in a queued job."""
+
+
+def latency(sub: Submitter, info: dict[str, Any], samples: int, seed: int, path: Path, limit_s: float) -> dict[str, Any]:
+    """Milliseconds from the submit call to the start of the handler, one job at a time; MB of the idle worker afterwards."""
+    path.unlink(missing_ok=True)
+    helpers = sub.start_helpers(info, path)
+    worker = sub.start_worker(info["workers"][0], 0, path)
+    try:
+        sub.ask("lat", wait=limit_s, n=min(10, samples), log=str(path), seed=0)  # waits for the worker, and warms it up
+        warm = records.count(path)
+        sub.ask("lat", wait=limit_s, n=samples, log=str(path), seed=seed)
+        found = [(record.started - record.submitted) * 1000 for record in records.read(path)[warm:]]
+        return {"ms": found, "idle_mb": memory(worker.pid)}
+    finally:
+        for process in (worker, *helpers):
+            end(process)
+
+
+def recovery(sub: Submitter, info: dict[str, Any], path: Path, limit_s: float) -> dict[str, float]:
+    """Seconds from kill -9 of a worker with running jobs until a second worker, already there, has started them again.
+
+    Raises Failed when that takes longer than ``limit_s``.
+    """
+    path.unlink(missing_ok=True)
+    helpers = sub.start_helpers(info, path)
+    victim = sub.start_worker(info["workers"][0], 0, path, STUCK_MS)
+    heir = None
+    try:
+        i = _submit_until(sub, path, 0, 0)
+        heir = sub.start_worker(info["workers"][1], 1, path)
+        _submit_until(sub, path, i, 1)
+        stuck = {record.job for record in records.read(path) if record.worker == 0}
+        killed = time.monotonic()
+        kill(victim)
+        while missing := stuck - {record.job for record in records.read(path) if record.worker == 1}:
+            if time.monotonic() - killed > limit_s:
+                raise Failed(f"{len(missing)} of {len(stuck)} jobs of the killed worker have not run again after {limit_s:g} s")
+            time.sleep(0.005)
+        again = [record.started - killed for record in records.read(path) if record.worker == 1 and record.job in stuck]
+        return {"first_s": min(again), "last_s": max(again), "jobs": len(stuck)}
+    finally:
+        for process in (victim, heir, *helpers):
+            if process is not None:
+                kill(process)
+
+
+def _submit_until(sub: Submitter, path: Path, i: int, worker: int) -> int:
+    """Submit a job every half second until ``worker`` has run one; the next job's number."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        sub.ask("one", i=i)
+        i += 1
+        until = time.monotonic() + 0.5
+        while time.monotonic() < until:
+            if any(record.worker == worker for record in records.read(path)):
+                return i
+            time.sleep(0.01)
+    raise Failed(f"worker {worker} runs nothing")
+
+
+def queued_memory(sub: Submitter, servers: Servers, jobs: int, empty: int, limit_s: float) -> float:
+    """Bytes of Valkey that a queued job takes, with a text of 100 bytes as payload; ``empty`` is used_memory without jobs."""
+    sub.ask("fill", wait=limit_s, n=jobs, p="x" * PAYLOAD)
+    sub.close()  # its connections' buffers would count
+    time.sleep(1)
+    return (servers.used_memory() - empty) / jobs
