@@ -42,14 +42,27 @@ def _strings(**more: Any) -> Json:
 
 
 TEXTS: Json = {"type": "object", "additionalProperties": {"type": "string"}}
+LABEL = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
+_LABEL_KEY = rf"^([a-z0-9]([a-z0-9.-]{{0,251}}[a-z0-9])?/)?{LABEL}$"
+LABELS: Json = {"type": "object", "patternProperties": {_LABEL_KEY: _string(LABEL)}, "additionalProperties": False}
+_PROMETHEUS_NAME = "[a-zA-Z_][a-zA-Z0-9_]*"
+PROMETHEUS_LABELS: Json = {
+    "type": "object",
+    "patternProperties": {f"^{_PROMETHEUS_NAME}$": {"type": "string"}},
+    "additionalProperties": False,
+}
+_MATCHER = rf"{_PROMETHEUS_NAME}\s*(=|!=|=~|!~)\s*(\"([^\"\\]|\\.)*\"|'([^'\\]|\\.)*')"
 OBJECTS: Json = {"type": "array", "items": {"type": "object"}}
 OPEN: Json = {"type": "object"}
 QUANTITY: Json = _string(r"[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?", empty=False)
+SIZE: Json = _string(r"[1-9][0-9]*(\.[0-9]+)?(k|Ki|M|Mi|G|Gi|T|Ti)?", empty=False)
 NUMBER_OR_QUANTITY: Json = {"anyOf": [{"type": "number", "minimum": 0}, QUANTITY]}
 AMOUNTS: Json = {"type": "object", "additionalProperties": NUMBER_OR_QUANTITY}
 PULL: Json = {"enum": ["Always", "IfNotPresent", "Never"]}
 NAME = r"[a-z0-9]([a-z0-9.-]*[a-z0-9])?"
-ID: Json = {"type": ["integer", "null"], "minimum": 1}
+ID: Json = {"type": ["integer", "null"], "minimum": 1, "maximum": 2_147_483_647}
+_PART = r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*"
+REPOSITORY = rf"([A-Za-z0-9.-]+(:[0-9]+)?/)?{_PART}(/{_PART})*"
 SECONDS_IN_A_DAY = 86_400
 
 _PERIOD = {"type": "integer", "minimum": 1, "maximum": 1800}
@@ -66,13 +79,15 @@ RULES: list[tuple[str, Json]] = [
     ("*nameOverride", _string("[a-z]([a-z0-9-]*[a-z0-9])?", maxLength=30)),
     ("*image.pullPolicy", PULL),
     ("*image.tag", _string("[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")),
-    ("image.repository", {"minLength": 1}),
-    *((f"{server}.image.{name}", {"minLength": 1}) for server in ("valkey", "postgresql") for name in ("repository", "tag")),
+    ("image.registry", _string(r"[A-Za-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*/?")),
+    ("*image.repository", _string(REPOSITORY)),
+    *((f"{server}image.repository", {"minLength": 1}) for server in ("", "valkey.", "postgresql.")),
+    *((f"{server}.image.tag", {"minLength": 1}) for server in ("valkey", "postgresql")),
     ("*image.digest", _string("sha256:[0-9a-f]{64}")),
-    ("image.pullSecrets", _strings()),
+    ("image.pullSecrets", {"items": _string(NAME, empty=False)}),
     ("*existingSecret", _string(NAME)),
     ("*existingSecretKey", _string("[A-Za-z0-9._-]+")),
-    ("*existingClaim", _string(NAME)),
+    *((pattern, _string(NAME)) for pattern in ("*existingClaim", "*.storageClass", "*lassName", "*.tls.secretName", "*erviceAccount.name")),
     ("auth.extraKeys", {"type": "array", "items": _string(r"[A-Za-z0-9._@-]{1,64} (read|submit|admin) sha256:[0-9a-f]{64}", empty=False)}),
     ("redis.url", _string(r"(rediss?|sentinel)://.+")),
     ("database.url", _string(r"postgres(ql)?://.+")),
@@ -86,9 +101,10 @@ RULES: list[tuple[str, Json]] = [
         "*persistence.accessModes",
         {"minItems": 1, "items": {"enum": ["ReadWriteOnce", "ReadWriteOncePod", "ReadWriteMany"]}, "uniqueItems": True},
     ),
-    ("*.size", QUANTITY),
+    ("*.size", SIZE),
     ("*.tmpSize", QUANTITY),
-    ("smtp.addr", _string(r".+:[0-9]{1,5}")),
+    ("smtp.addr", _string(r"([^\s/:\[\]]+|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}")),
+    ("smtp.from", _string(r"[^\r\n]+")),
     ("smtp.tls", {"enum": ["none", "starttls", "tls"]}),
     ("*.resources", _closed(requests=AMOUNTS, limits=AMOUNTS, claims=OBJECTS)),
     ("*.podSecurity", _closed(runAsUser=ID, runAsGroup=ID, fsGroup=ID)),
@@ -98,14 +114,17 @@ RULES: list[tuple[str, Json]] = [
     ("*.tolerations", OBJECTS),
     ("*.affinity", OPEN),
     ("*.behavior", _closed(scaleUp=_RULES, scaleDown=_RULES)),
-    ("*abels", TEXTS),
+    *((pattern, LABELS) for pattern in ("commonLabels", "*.podLabels", "monitoring.*.labels")),
+    *((pattern, PROMETHEUS_LABELS) for pattern in ("*.alertLabels", "*.metricLabels")),
     ("*nnotations", TEXTS),
-    ("*.nodeSelector", TEXTS),
+    ("*.nodeSelector", LABELS),
+    ("*eplicas", {"maximum": 2_147_483_647}),
+    ("*.autoscaling.m[ai][xn]", {"maximum": 2_147_483_647}),
     ("*.service.type", {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]}),
     ("*.service.port", {"minimum": 1, "maximum": 65_535}),
     ("*.topologyKey", {"minLength": 1}),
     ("*.whenUnsatisfiable", {"enum": ["ScheduleAnyway", "DoNotSchedule"]}),
-    ("*.maxUnavailable", {"type": ["integer", "string"], "minimum": 0, "pattern": "^[0-9]{1,3}%$"}),
+    ("*.maxUnavailable", {"type": ["integer", "string"], "minimum": 0, "maximum": 2_147_483_647, "pattern": "^(100|[0-9]{1,2})%$"}),
     ("submitter.*Seconds", {"maximum": 3600}),
     ("submitter.shutdownSeconds", {"minimum": 1}),
     ("operator.namespaces", {"items": _string("[a-z0-9]([a-z0-9-]*[a-z0-9])?", empty=False), "uniqueItems": True}),
@@ -128,6 +147,7 @@ RULES: list[tuple[str, Json]] = [
     ("networkPolicy.*From", OBJECTS),
     ("monitoring.*.interval", _string(r"([0-9]+(ms|[smhd]))+")),
     ("monitoring.rules.disabled", _strings()),
+    ("monitoring.rules.matchers", _string(rf"\s*{_MATCHER}(\s*,\s*{_MATCHER})*\s*")),
 ]
 """Path pattern -> what it has besides the type of its default; later rules add to earlier ones."""
 
@@ -143,8 +163,8 @@ def schema(values: Json, texts: dict[Path, str]) -> Json:
     properties["workers"] = {
         "type": "object",
         "description": texts["workers",],
-        "propertyNames": {"pattern": "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", "maxLength": 20},
-        "additionalProperties": {**pool, "description": "A pool.", "required": ["queues"]},
+        # Their names are checked in templates/_validate.tpl: helm says of a name that a schema refuses that it is somewhere else.
+        "additionalProperties": {**_without_required(pool), "description": "A pool.", "required": ["queues"]},
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Values of the DTQ chart", **root}
 
@@ -163,7 +183,21 @@ def _node(value: Any, path: Path, texts: dict[Path, str]) -> Json:
 
 
 def _object(value: Json, path: Path, texts: dict[Path, str]) -> Json:
-    return _closed(**{name: _node(child, (*path, name), texts) for name, child in value.items()})
+    """All that has no empty default is required: helm takes a value away that is set to null, and templates would stumble over that."""
+    node = _closed(**{name: _node(child, (*path, name), texts) for name, child in value.items()})
+    needed = [name for name, child in value.items() if child not in ("", [], {}) and not _may_be_null(child, (*path, name))]
+    return {**node, "required": needed} if needed else node
+
+
+def _may_be_null(value: Any, path: Path) -> bool:
+    """What has a schema of its own below it, such as resources: null is nothing of it."""
+    return isinstance(value, dict) and any(fnmatchcase(".".join(path), pattern) for pattern, _ in RULES)
+
+
+def _without_required(node: Json) -> Json:
+    """The same for a part of it: what a pool does not set is taken from workerDefaults."""
+    properties = {name: _without_required(child) if "properties" in child else child for name, child in node["properties"].items()}
+    return {**{key: value for key, value in node.items() if key != "required"}, "properties": properties}
 
 
 def _type(value: Any) -> str:

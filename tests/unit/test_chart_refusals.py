@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
-from chart_kit import Json, refusal, render
+import yaml
+from chart_kit import CHART, Json, merged, notes, refusal, render
 
 KEDA: Json = {"queues": ["a"], "autoscaling": {"mode": "keda"}}
 HPA: Json = {"queues": ["a"], "autoscaling": {"mode": "hpa", "min": 1}}
@@ -148,6 +151,78 @@ CONTRADICTIONS: list[tuple[Json, str]] = [
         "workers.p.extraEnv sets WORKERCOUNT, which the chart sets: remove it there, and change workers.POOL.concurrency",
     ),
     (
+        {"scheduler": {"extraEnv": [{"name": "A", "value": "x"}, {"name": "A", "value": "y"}]}},
+        "scheduler.extraEnv has A twice: remove one of them",
+    ),
+    (
+        {"submitter": {"extraVolumes": [{"name": "blobs"}]}},
+        "submitter.extraVolumes has blobs, which is a volume of the chart: choose another name",
+    ),
+    ({"operator": {"extraVolumes": [{"name": "x"}, {"name": "x"}]}}, "operator.extraVolumes has x twice: remove one of them"),
+    (
+        {"submitter": {"extraVolumeMounts": [{"name": "x", "mountPath": "/x"}]}},
+        "submitter.extraVolumeMounts mounts x, which is none of its volumes: add it to submitter.extraVolumes",
+    ),
+    (
+        pool({"queues": ["a"], "extraVolumes": [{"name": "x"}], "extraVolumeMounts": [{"name": "x", "mountPath": "/tmp/"}]}),
+        "workers.p.extraVolumeMounts mounts x at /tmp/, where another volume is: choose another mountPath",
+    ),
+    (
+        {"auth": {"extraKeys": [f"{name} read sha256:{64 * '0'}" for name in ("a", "b")]}},
+        "auth.extraKeys has the key of a again, for b, and submitters would take none of the keys: remove one of the lines",
+    ),
+    (
+        {"ingress": {"enabled": True, "host": "x", "tls": {"secretName": "x"}}},
+        "ingress.tls.secretName names a certificate, but ingress.tls.enabled=false serves plain http: set ingress.tls.enabled=true, or "
+        "remove ingress.tls.secretName",
+    ),
+    (
+        {"ingress": {"enabled": True, "host": "10.0.0.1"}},
+        "ingress.host is the address 10.0.0.1, and an Ingress takes names only: set it to a name, such as dtq.example.com",
+    ),
+    (
+        {"networkPolicy": {"apiFrom": [{"podSelector": {}}]}},
+        "networkPolicy.apiFrom is set, but networkPolicy.enabled=false lets everybody in: set networkPolicy.enabled=true, or remove it",
+    ),
+    (
+        {"smtp": {"existingSecret": "x"}},
+        "smtp.existingSecret is set, but smtp.addr is empty, and no mail would be sent: set smtp.addr, as in mail.example.com:587, or "
+        "remove smtp.existingSecret",
+    ),
+    ({"smtp": {"tls": "tls"}}, "smtp.tls is tls, but smtp.addr is empty, and no mail would be sent: set smtp.addr"),
+    (
+        {"valkey": {"maxmemory": "2gb"}},
+        "valkey.maxmemory is 2gb, but its container gets 1Gi of memory, and would be killed when that is used up: lower it to two thirds "
+        "of that, or raise valkey.resources.limits.memory",
+    ),
+    ({"postgresql": {"sharedBuffers": "1GB"}}, "postgresql.sharedBuffers is 1GB, but its container gets 1Gi of memory"),
+    (
+        {"submitter": {"resources": {"requests": {"memory": "2Gi"}}}},
+        "submitter.resources.requests.memory is 2Gi, more than its limit, 512Mi: lower it, or raise submitter.resources.limits.memory",
+    ),
+    (
+        pool({"queues": ["a"], "resources": {"requests": {"cpu": 2}, "limits": {"cpu": "1500m"}}}),
+        "workers.p.resources.requests.cpu is 2, more than its limit, 1500m",
+    ),
+    (
+        {"workers": {"p" * 21: {"queues": ["a"]}}},
+        f'workers has a pool "{21 * "p"}", and a pool\'s name has up to 20 characters of a-z, 0-9 and -, with - only between others',
+    ),
+    ({"workers": {"Mail": {"queues": ["a"]}}}, 'workers has a pool "Mail", and a pool\'s name'),
+    (
+        pool({"queues": ["a"], "handlers": ["greet.py"]}),
+        "workers.p.handlers names the file greet.py, where a module belongs: set it to greet",
+    ),
+    (
+        pool(HPA, {"autoscaling": {"hpa": {"metricLabels": {"queue": "b"}}}}),
+        "workers.p.autoscaling.hpa.metricLabels has queue, which is made from the pool's queues: remove it there, and change "
+        "workers.p.queues",
+    ),
+    (
+        pool(KEDA, {"autoscaling": {"fallbackReplicas": 11}}),
+        "workers.p.autoscaling.fallbackReplicas is 11 and max is 10: set it to at most max",
+    ),
+    (
         {"monitoring": {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}}},
         "monitoring.podMonitor and monitoring.serviceMonitor are both enabled",
     ),
@@ -188,8 +263,28 @@ SCHEMA: list[tuple[Json, str]] = [
     ({"workers": {"p": {"queues": ["Two Words"]}}}, "at '/workers/p/queues/0': 'Two Words' does not match pattern"),
     ({"workers": {"p": {"queues": ["a"], "autoscaling": {"mode": "both"}}}}, "value must be one of 'none', 'keda', 'hpa'"),
     ({"workers": {"p": {"queues": ["a"], "autoscaling": {"minimum": 1}}}}, "additional properties 'minimum' not allowed"),
-    ({"workers": {"p" * 21: {"queues": ["a"]}}}, "maxLength: got 21, want 20"),
-    ({"workers": {"p": {"queues": ["a"], "pdb": {"maxUnavailable": "some"}}}}, "'some' does not match pattern '^[0-9]{1,3}%$'"),
+    ({"workers": {"p": {"queues": ["a"], "pdb": {"maxUnavailable": "some"}}}}, "'some' does not match pattern '^(100|[0-9]{1,2})%$'"),
+    ({"submitter": None}, "at '': missing property 'submitter'"),
+    ({"workers": None}, "at '': missing property 'workers'"),
+    ({"submitter": {"service": None}}, "at '/submitter': missing property 'service'"),
+    ({"submitter": {"replicas": None}}, "at '/submitter': missing property 'replicas'"),
+    ({"workerDefaults": {"autoscaling": {"max": None}}}, "at '/workerDefaults/autoscaling': missing property 'max'"),
+    ({"valkey": {"persistence": {"size": "0"}}}, "at '/valkey/persistence/size': '0' does not match pattern"),
+    ({"valkey": {"persistence": {"storageClass": "-"}}}, "at '/valkey/persistence/storageClass': '-' does not match pattern"),
+    ({"image": {"registry": "https://x/y"}}, "at '/image/registry': 'https://x/y' does not match pattern"),
+    ({"submitter": {"image": {"repository": "x:1"}}}, "at '/submitter/image/repository': 'x:1' does not match pattern"),
+    ({"image": {"pullSecrets": ["X Y"]}}, "at '/image/pullSecrets/0': 'X Y' does not match pattern"),
+    ({"submitter": {"replicas": 10**12}}, "at '/submitter/replicas': maximum"),
+    ({"submitter": {"podSecurity": {"runAsUser": 10**12}}}, "at '/submitter/podSecurity/runAsUser': maximum"),
+    ({"scheduler": {"pdb": {"maxUnavailable": "150%"}}}, "at '/scheduler/pdb/maxUnavailable': '150%' does not match pattern"),
+    ({"smtp": {"addr": "smtp://mail:25"}}, "at '/smtp/addr': 'smtp://mail:25' does not match pattern"),
+    ({"smtp": {"addr": "mail:0"}}, "at '/smtp/addr': 'mail:0' does not match pattern"),
+    ({"commonLabels": {"a b": "c"}}, "at '/commonLabels': additional properties 'a b' not allowed"),
+    ({"submitter": {"podLabels": {"a": "x y"}}}, "at '/submitter/podLabels/a': 'x y' does not match pattern"),
+    ({"monitoring": {"rules": {"matchers": "{a=b}"}}}, "at '/monitoring/rules/matchers': '{a=b}' does not match pattern"),
+    ({"monitoring": {"rules": {"alertLabels": {"a-b": "c"}}}}, "at '/monitoring/rules/alertLabels': additional properties 'a-b'"),
+    ({"operator": {"serviceAccount": {"name": "A b"}}}, "at '/operator/serviceAccount/name': 'A b' does not match pattern"),
+    ({"ingress": {"tls": {"secretName": "X Y"}}}, "at '/ingress/tls/secretName': 'X Y' does not match pattern"),
     ({"auth": {"extraKeys": ["dtq_secret"]}}, "at '/auth/extraKeys/0': 'dtq_secret' does not match pattern"),
 ]
 
@@ -197,6 +292,47 @@ SCHEMA: list[tuple[Json, str]] = [
 @pytest.mark.parametrize(("values", "message"), SCHEMA)
 def test_wrong_values_are_told_with_their_place(values: Json, message: str) -> None:
     assert message in refusal(values)
+
+
+def test_null_is_nothing_of_what_is_empty_by_default() -> None:
+    rules = json.loads((CHART / "values.schema.json").read_text())
+    nulls = _nulls(rules, yaml.safe_load((CHART / "values.yaml").read_text()))
+    assert nulls["commonLabels"] is None
+    assert nulls["submitter"]["extraEnv"] is None
+    needed: Json = {"smtp": {"addr": "m:25"}, "workers": {"p": {"queues": ["a"], "autoscaling": {"mode": "keda"}}}}
+    for switched in ({}, {"monitoring": {"rules": {"enabled": True}, "dashboard": {"enabled": True}}, **needed}):
+        assert {each["kind"] for each in render(merged(nulls, switched))} >= {"Deployment", "Secret"}
+    notes(merged(nulls, {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}))
+
+
+def _nulls(rules: Json, values: Json) -> Json:
+    """Null for every value that the schema does not require."""
+    found: Json = {}
+    for name, value in values.items():
+        if name not in rules.get("required", []):
+            found[name] = None
+        elif isinstance(value, dict) and (inner := _nulls(rules["properties"][name], value)):
+            found[name] = inner
+    return found
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"commonLabels": {"example.com/team": "a", "b": ""}, "submitter": {"nodeSelector": {"kubernetes.io/os": "linux"}}},
+        {"image": {"registry": "registry.example.com:5000/team_a/b.c", "repository": "a/b--c"}, "smtp": {"addr": "[::1]:25"}},
+        {"submitter": {"image": {"repository": "localhost:5000/Team/x".lower()}, "resources": {"limits": {"memory": "0.5Gi"}}}},
+        {"monitoring": {"rules": {"enabled": True, "matchers": "namespace=~\"a|b\", job!='x'"}}},
+        {"submitter": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}}}},
+        {"valkey": {"maxmemory": "1000m", "resources": {"limits": {"memory": "1Gi"}}}},
+        {"valkey": {"maxmemory": "4gb", "resources": {"limits": {"memory": None}}}},
+        {"valkey": {"enabled": False, "maxmemory": "9gb"}, "redis": {"url": "redis://x", "existingSecret": None}},
+        {"workers": {"a1-b": {"queues": ["a"], "handlers": ["pyx.py3"]}}},
+        {"submitter": {"podSecurity": {"runAsUser": None}}, "scheduler": {"resources": None}},
+    ],
+)
+def test_what_is_unusual_but_right_is_taken(values: Json) -> None:
+    assert render(values)
 
 
 def test_below_global_anything_is_allowed() -> None:

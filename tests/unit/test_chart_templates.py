@@ -115,7 +115,7 @@ def test_another_password_replaces_the_pods_that_use_it_and_no_others() -> None:
     base: Json = {"valkey": {"password": "one"}, "postgresql": {"password": "p"}}
     first, second = checksums(base), checksums(merged(base, {"valkey": {"password": "two"}}))
     assert {name for name in first if first[name] == second[name]} == {"r-dtq-postgresql"}
-    assert first == checksums(merged(base, {"smtp": {"existingSecret": "s"}, "ingress": {"enabled": True, "host": "x"}}))
+    assert first == checksums(merged(base, {"smtp": {"addr": "m:25", "existingSecret": "s"}, "ingress": {"enabled": True, "host": "x"}}))
 
 
 def test_another_version_of_the_chart_restarts_no_server(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@
   valueFrom:
     secretKeyRef:
       name: {{ default (printf "%s-redis" (include "dtq.fullname" .)) .Values.redis.existingSecret | quote }}
-      key: {{ ternary .Values.redis.existingSecretKey "url" (ne .Values.redis.existingSecret "") | quote }}
+      key: {{ ternary .Values.redis.existingSecretKey "url" (not (empty .Values.redis.existingSecret)) | quote }}
 {{- end -}}
 {{- end -}}
 
@@ -39,13 +39,13 @@
   valueFrom:
     secretKeyRef:
       name: {{ default (printf "%s-database" (include "dtq.fullname" .)) .Values.database.existingSecret | quote }}
-      key: {{ ternary .Values.database.existingSecretKey "url" (ne .Values.database.existingSecret "") | quote }}
+      key: {{ ternary .Values.database.existingSecretKey "url" (not (empty .Values.database.existingSecret)) | quote }}
 {{- end -}}
 {{- end -}}
 
 {{/* The common settings and a service's own, less those that its extraEnv names. Takes root, settings and extra. */}}
 {{- define "dtq.env.settings" -}}
-{{- $settings := merge (dict) .settings .root.Values.config -}}
+{{- $settings := merge (dict) .settings (default (dict) .root.Values.config) -}}
 {{- $theirs := dict -}}
 {{- range .extra -}}{{- $_ := set $theirs .name true -}}{{- end -}}
 {{- range $name, $value := $settings }}

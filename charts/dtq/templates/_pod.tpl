@@ -94,11 +94,11 @@ labels:
   {{- if include "dtq.together" . }}
   dtq.dev/blobs: {{ include "dtq.fullname" .root | quote }}
   {{- end }}
-  {{- with merge (dict) (default (dict) .service.podLabels) .root.Values.commonLabels }}
+  {{- with merge (dict) (default (dict) .service.podLabels) (default (dict) .root.Values.commonLabels) }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
 annotations:
-  {{- $annotations := merge (dict) (default (dict) .service.podAnnotations) .root.Values.podAnnotations .checksums }}
+  {{- $annotations := merge (dict) (default (dict) .service.podAnnotations) (default (dict) .root.Values.podAnnotations) .checksums }}
   {{- toYaml $annotations | nindent 2 }}
 {{- end -}}
 

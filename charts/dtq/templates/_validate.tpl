@@ -4,7 +4,7 @@ them are shown at once. Each part yields its sentences as a JSON list.
 */}}
 
 {{- define "dtq.validate" -}}
-{{- $parts := list "server" "auth" "front" "blobs" "operator" "pools" "extraEnv" "labels" "secrets" "crds" -}}
+{{- $parts := list "server" "sizes" "auth" "front" "blobs" "smtp" "operator" "pools" "extraEnv" "volumes" "resources" "labels" "secrets" "crds" -}}
 {{- $all := list -}}
 {{- range $parts -}}
 {{- $all = concat $all (include (printf "dtq.validate.%s" .) $ | fromJsonArray) -}}
@@ -25,7 +25,7 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- $all = append $all (printf "%s.enabled is false and there is no other server: set %s.url or %s.existingSecret, or %s.enabled=true" $bundled $kind $kind $bundled) -}}
 {{- end -}}
 {{- if and $enabled $own -}}
-{{- $all = append $all (printf "%s.%s names a server of your own, but %s.enabled=true starts another: set %s.enabled=false, or remove %s.%s" $kind (ternary "url" "existingSecret" (ne $values.url "")) $bundled $bundled $kind (ternary "url" "existingSecret" (ne $values.url ""))) -}}
+{{- $all = append $all (printf "%s.%s names a server of your own, but %s.enabled=true starts another: set %s.enabled=false, or remove %s.%s" $kind (ternary "url" "existingSecret" (not (empty $values.url))) $bundled $bundled $kind (ternary "url" "existingSecret" (not (empty $values.url)))) -}}
 {{- end -}}
 {{- if and $values.url $values.existingSecret -}}
 {{- $all = append $all (printf "%s.url and %s.existingSecret are both set: remove one of them" $kind $kind) -}}
@@ -50,6 +50,15 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- if and .extraKeys (or .anonymous .existingSecret) -}}
 {{- $all = append $all "auth.extraKeys are added to the chart's own keys, and there are none: put these lines into the entry `keys` of auth.existingSecret, or remove auth.extraKeys" -}}
 {{- end -}}
+{{- $seen := dict -}}
+{{- range .extraKeys -}}
+{{- $words := splitList " " . -}}
+{{- $first := get $seen (last $words) -}}
+{{- if $first -}}
+{{- $all = append $all (printf "auth.extraKeys has the key of %s again, for %s, and submitters would take none of the keys: remove one of the lines" $first (first $words)) -}}
+{{- end -}}
+{{- $_ := set $seen (last $words) (first $words) -}}
+{{- end -}}
 {{- end -}}
 {{- $all | toJson -}}
 {{- end -}}
@@ -58,6 +67,19 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- $all := list -}}
 {{- if and .Values.ingress.enabled (not .Values.ingress.host) -}}
 {{- $all = append $all "ingress.enabled=true, but ingress.host is empty: set it to the name that clients use, such as dtq.example.com" -}}
+{{- end -}}
+{{- with .Values.ingress -}}
+{{- if regexMatch "^[0-9]+([.][0-9]+){3}$" (default "" .host) -}}
+{{- $all = append $all (printf "ingress.host is the address %s, and an Ingress takes names only: set it to a name, such as dtq.example.com" .host) -}}
+{{- end -}}
+{{- if and .enabled .tls.secretName (not .tls.enabled) -}}
+{{- $all = append $all "ingress.tls.secretName names a certificate, but ingress.tls.enabled=false serves plain http: set ingress.tls.enabled=true, or remove ingress.tls.secretName" -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "apiFrom" "metricsFrom" -}}
+{{- if and (index $.Values.networkPolicy $key) (not $.Values.networkPolicy.enabled) -}}
+{{- $all = append $all (printf "networkPolicy.%s is set, but networkPolicy.enabled=false lets everybody in: set networkPolicy.enabled=true, or remove it" $key) -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.httpRoute.enabled (not .Values.httpRoute.parentRefs) -}}
 {{- $all = append $all "httpRoute.enabled=true, but httpRoute.parentRefs is empty: name the Gateway, as in [{name: my-gateway, namespace: gateways}]" -}}
@@ -73,6 +95,110 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- end -}}
 {{- if and .url .persistence.existingClaim -}}
 {{- $all = append $all "blobs.url and blobs.persistence.existingClaim are both set: remove one of them" -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{- define "dtq.validate.smtp" -}}
+{{- $all := list -}}
+{{- with .Values.smtp -}}
+{{- if not .addr -}}
+{{- range $key := list "from" "existingSecret" -}}
+{{- if index $.Values.smtp $key -}}
+{{- $all = append $all (printf "smtp.%s is set, but smtp.addr is empty, and no mail would be sent: set smtp.addr, as in mail.example.com:587, or remove smtp.%s" $key $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if ne .tls "none" -}}
+{{- $all = append $all (printf "smtp.tls is %s, but smtp.addr is empty, and no mail would be sent: set smtp.addr, as in mail.example.com:587, or smtp.tls=none" .tls) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* A quantity of Kubernetes, such as 1.5Gi or 100m, or an amount as Valkey and PostgreSQL write it, such as 640mb or 128MB, as a
+number. Takes value and units (how much each is). */}}
+{{- define "dtq.amount" -}}
+{{- $number := regexFind "^[0-9.]+" (toString .value) -}}
+{{- $unit := trimPrefix $number (toString .value) -}}
+{{- mulf (float64 $number) (get .units $unit | default 1 | float64) -}}
+{{- end -}}
+
+{{- define "dtq.quantity" -}}
+{{- $units := dict "m" 0.001 "k" 1e3 "M" 1e6 "G" 1e9 "T" 1e12 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- include "dtq.amount" (dict "value" . "units" $units) -}}
+{{- end -}}
+
+{{/* What the servers are told to use of memory has to fit into what their containers get. */}}
+{{- define "dtq.validate.sizes" -}}
+{{- $all := list -}}
+{{- $valkey := dict "k" 1e3 "m" 1e6 "g" 1e9 "kb" 1024 "mb" 1048576 "gb" 1073741824 -}}
+{{- $postgresql := dict "kB" 1024 "MB" 1048576 "GB" 1073741824 -}}
+{{- range $check := list (list "valkey" "maxmemory" $valkey "two thirds") (list "postgresql" "sharedBuffers" $postgresql "a quarter") -}}
+{{- $server := index $.Values (index $check 0) -}}
+{{- $value := index $server (index $check 1) -}}
+{{- $limit := dig "limits" "memory" "" (default (dict) $server.resources) -}}
+{{- if and $server.enabled $value $limit -}}
+{{- if ge (include "dtq.amount" (dict "value" $value "units" (index $check 2)) | float64) (include "dtq.quantity" $limit | float64) -}}
+{{- $all = append $all (printf "%s.%s is %v, but its container gets %v of memory, and would be killed when that is used up: lower it to %s of that, or raise %s.resources.limits.memory" (index $check 0) (index $check 1) $value $limit (index $check 3) (index $check 0)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Values of all workloads, as JSON: where they stand -> values. Takes root and servers (also Valkey and PostgreSQL). */}}
+{{- define "dtq.workloads" -}}
+{{- $all := dict -}}
+{{- range list "submitter" "scheduler" "operator" -}}{{- $_ := set $all . (index $.root.Values .) -}}{{- end -}}
+{{- if .servers -}}{{- range list "valkey" "postgresql" -}}{{- $_ := set $all . (index $.root.Values .) -}}{{- end -}}{{- end -}}
+{{- range $name, $pool := include "dtq.pools" .root | fromJson -}}{{- $_ := set $all (printf "workers.%s" $name) $pool -}}{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Kubernetes would refuse these when some of the release has been made already. */}}
+{{- define "dtq.validate.resources" -}}
+{{- $all := list -}}
+{{- range $path, $workload := include "dtq.workloads" (dict "root" . "servers" true) | fromJson -}}
+{{- $resources := default (dict) $workload.resources -}}
+{{- range $kind, $limit := default (dict) $resources.limits -}}
+{{- $request := dig "requests" $kind "" $resources -}}
+{{- if and $limit $request -}}
+{{- if gt (include "dtq.quantity" $request | float64) (include "dtq.quantity" $limit | float64) -}}
+{{- $all = append $all (printf "%s.resources.requests.%s is %v, more than its limit, %v: lower it, or raise %s.resources.limits.%s" $path $kind $request $limit $path $kind) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $all | toJson -}}
+{{- end -}}
+
+{{/* Names and places that would be there twice, and mounts of what is not there. */}}
+{{- define "dtq.validate.volumes" -}}
+{{- $all := list -}}
+{{- range $path, $workload := include "dtq.workloads" (dict "root" .) | fromJson -}}
+{{- $made := dict "tmp" "/tmp" -}}
+{{- if and (ne $path "scheduler") (ne $path "operator") (not $.Values.blobs.url) -}}{{- $_ := set $made "blobs" "/var/lib/dtq/blobs" -}}{{- end -}}
+{{- if and (eq $path "submitter") (not $.Values.auth.anonymous) -}}{{- $_ := set $made "api-keys" "/etc/dtq/api-keys" -}}{{- end -}}
+{{- $names := list -}}
+{{- range $workload.extraVolumes -}}
+{{- if hasKey $made .name -}}
+{{- $all = append $all (printf "%s.extraVolumes has %s, which is a volume of the chart: choose another name" $path .name) -}}
+{{- else if has .name $names -}}
+{{- $all = append $all (printf "%s.extraVolumes has %s twice: remove one of them" $path .name) -}}
+{{- end -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{- $places := values $made -}}
+{{- range $workload.extraVolumeMounts -}}
+{{- if not (or (has .name $names) (hasKey $made .name)) -}}
+{{- $all = append $all (printf "%s.extraVolumeMounts mounts %s, which is none of its volumes: add it to %s.extraVolumes" $path .name $path) -}}
+{{- end -}}
+{{- if has (trimSuffix "/" .mountPath) $places -}}
+{{- $all = append $all (printf "%s.extraVolumeMounts mounts %s at %s, where another volume is: choose another mountPath" $path .name .mountPath) -}}
+{{- end -}}
+{{- $places = append $places (trimSuffix "/" .mountPath) -}}
 {{- end -}}
 {{- end -}}
 {{- $all | toJson -}}
@@ -96,6 +222,14 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- range $name, $pool := include "dtq.pools" . | fromJson -}}
 {{- $path := printf "workers.%s" $name -}}
 {{- $own := default (dict) (index $.Values.workers $name) -}}
+{{- if or (gt (len $name) 20) (not (regexMatch "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$" $name)) -}}
+{{- $all = append $all (printf "workers has a pool %q, and a pool's name has up to 20 characters of a-z, 0-9 and -, with - only between others: choose another name" $name) -}}
+{{- end -}}
+{{- range $pool.handlers -}}
+{{- if hasSuffix ".py" . -}}
+{{- $all = append $all (printf "%s.handlers names the file %s, where a module belongs: set it to %s" $path . (trimSuffix ".py" .)) -}}
+{{- end -}}
+{{- end -}}
 {{- if and (has "*" $pool.queues) (gt (len $pool.queues) 1) -}}
 {{- $all = append $all (printf "%s.queues has \"*\", which is every queue, and others: remove one or the others" $path) -}}
 {{- end -}}
@@ -125,11 +259,17 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- if gt (int64 $scaling.min) (int64 $scaling.max) -}}
 {{- $all = append $all (printf "%s.autoscaling.min is %v and max is %v: set max to at least min" $path $scaling.min $scaling.max) -}}
 {{- end -}}
+{{- if gt (int64 $scaling.fallbackReplicas) (int64 $scaling.max) -}}
+{{- $all = append $all (printf "%s.autoscaling.fallbackReplicas is %v and max is %v: set it to at most max" $path $scaling.fallbackReplicas $scaling.max) -}}
+{{- end -}}
 {{- if hasKey .own "replicas" -}}
 {{- $all = append $all (printf "%s.replicas is set, but autoscaling.mode=%s decides how many pods there are: remove it, and set %s.autoscaling.min and max" $path $mode $path) -}}
 {{- end -}}
 {{- end -}}
 {{- if eq $mode "hpa" -}}
+{{- if hasKey (default (dict) $scaling.hpa.metricLabels) "queue" -}}
+{{- $all = append $all (printf "%s.autoscaling.hpa.metricLabels has queue, which is made from the pool's queues: remove it there, and change %s.queues" $path $path) -}}
+{{- end -}}
 {{- if lt (int64 $scaling.min) 1 -}}
 {{- $all = append $all (printf "%s.autoscaling.min is %v, but an HorizontalPodAutoscaler needs at least 1 pod: set it to 1, or mode to keda to scale to 0" $path $scaling.min) -}}
 {{- end -}}
@@ -156,10 +296,13 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- $made = merge $made (dict "QUEUES" "workers.POOL.queues" "WORKERCOUNT" "workers.POOL.concurrency" "WORKERTIMEOUT" "workers.POOL.timeoutSeconds" "PROCESSES" "workers.POOL.processes" "HANDLERS" "workers.POOL.handlers" "SHUTDOWNSECONDS" "submitter.shutdownSeconds or workers.POOL.terminationGracePeriodSeconds") -}}
 {{- $made = merge $made (dict "NAMESPACES" "operator.namespaces" "CLUSTERNAME" "operator.clusterName" "RESYNCSECONDS" "operator.resyncSeconds" "OPERATORNAME" "nothing, it tells releases apart" "APIADDR" "submitter.service.port" "METRICSADDR" "nothing, it is always :9090") -}}
 {{- $made = merge $made (dict "VALKEYPASSWORD" "valkey.existingSecret" "POSTGRESQLPASSWORD" "postgresql.existingSecret") -}}
-{{- $places := dict "submitter" .Values.submitter "scheduler" .Values.scheduler "operator" .Values.operator -}}
-{{- range $name, $pool := include "dtq.pools" . | fromJson -}}{{- $_ := set $places (printf "workers.%s" $name) $pool -}}{{- end -}}
-{{- range $path, $service := $places -}}
+{{- range $path, $service := include "dtq.workloads" (dict "root" .) | fromJson -}}
+{{- $seen := list -}}
 {{- range $service.extraEnv -}}
+{{- if has .name $seen -}}
+{{- $all = append $all (printf "%s.extraEnv has %s twice: remove one of them" $path .name) -}}
+{{- end -}}
+{{- $seen = append $seen .name -}}
 {{- if hasKey $made .name -}}
 {{- $all = append $all (printf "%s.extraEnv sets %s, which the chart sets: remove it there, and change %s" $path .name (get $made .name)) -}}
 {{- end -}}
