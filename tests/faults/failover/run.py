@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import random
@@ -14,13 +13,11 @@ from typing import Any
 import redis
 from faultkit.history import read_history
 from faultkit.load import Json, loaded
-from faultkit.settle import accepted_jobs, views_of
+from faultkit.settle import accepted_jobs, left_to_do, views_of
 from faultkit.stand import Stand, until
 
-from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer
 from dtq.job import TERMINAL
-from dtq.queue import Queue
 from failover.servers import SERVICE, Replicated
 
 __all__ = ["NOT_PROMISED", "halves", "open_services", "planned", "simple_plan", "strike"]
@@ -104,9 +101,9 @@ def halves(stand: Stand, seconds: float = 60.0) -> tuple[list[str], list[str]]:
     A job vanished if neither Redis nor PostgreSQL knows it. It is half-done if one of them says something that the other denies.
     """
     try:
-        until("the queues are empty, and all results are stored", lambda: asyncio.run(_left(stand)) == "", seconds, pause=0.3)
+        until("the queues are empty, and all results are stored", lambda: not left_to_do(stand.redis_url), seconds, pause=0.3)
     except AssertionError as error:
-        raise AssertionError(f"{error}; left: {asyncio.run(_left(stand))}") from error
+        raise AssertionError(f"{error}; left: {left_to_do(stand.redis_url)}") from error
     jobs = accepted_jobs(read_history(stand.history))
     rows: dict[str, list[str]] = {}
     for row in stand.rows():
@@ -121,15 +118,3 @@ def halves(stand: Stand, seconds: float = 60.0) -> tuple[list[str], list[str]]:
         elif view is not None and (view.state not in TERMINAL or str(view.state) != states[0]):
             odd.append(f"{job}: {states[0]} in PostgreSQL, {view.state} in Redis")
     return vanished, odd
-
-
-async def _left(stand: Stand) -> str:
-    """What is still to be done, in words; empty when nothing is."""
-    queue = await Queue.connect(Settings(redisaddr=stand.redis_url))
-    try:
-        names = await queue.queues()
-        busy = [str(stats) for stats in await queue.stats(names) if stats.demand or stats.delayed]
-        outbox = await queue.outbox_length(names)
-        return "; ".join([*busy, *([f"{outbox} results"] if outbox else [])])
-    finally:
-        await queue.close()

@@ -10,16 +10,19 @@ import random
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from faultkit.history import Log
+from faultkit.history import Log, read_history
 from faultkit.leaving import check_going
-from faultkit.stand import Stand
+from faultkit.stand import Stand, until
 
-__all__ = ["Client", "loaded", "mixed_plan"]
+__all__ = ["Client", "accepted_more", "loaded", "mixed_plan", "refused_more", "refused_so_far"]
 
 Json = dict[str, Any]
+
+PATIENCE = 180.0
+"""Seconds that answers may take which are bound to come."""
 
 PLANS: list[Json] = [
     {},
@@ -171,3 +174,20 @@ def loaded(
             thread.join()
         for log in logs:
             log.close()
+
+
+def accepted_more(clients: Sequence[Client], count: int) -> None:
+    """Return when these clients have had so many more jobs accepted."""
+    wanted = sum(len(client.accepted) for client in clients) + count
+    until(f"{count} more jobs are accepted", lambda: sum(len(client.accepted) for client in clients) >= wanted, PATIENCE)
+
+
+def refused_so_far(stand: Stand) -> int:
+    """Submissions that were answered with 503."""
+    return sum(event.kind == "unanswered" and event.status == 503 for event in read_history(stand.history))
+
+
+def refused_more(stand: Stand, count: int) -> None:
+    """Return when so many more submissions have been answered with 503."""
+    wanted = refused_so_far(stand) + count
+    until(f"{count} more submissions are refused", lambda: refused_so_far(stand) >= wanted, PATIENCE, pause=0.3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Any
 
 from dtq.config import Settings
@@ -10,9 +11,10 @@ from dtq.job import TERMINAL, JobView
 from dtq.queue import Queue
 from faultkit.checker import Verdict, check
 from faultkit.history import Event, read_history
+from faultkit.remains import half_done
 from faultkit.stand import Stand, until
 
-__all__ = ["accepted_jobs", "settle", "views_of"]
+__all__ = ["accepted_jobs", "left_to_do", "settle", "settle_refused", "views_of"]
 
 CHUNK = 500
 
@@ -47,7 +49,7 @@ def settle(stand: Stand, seconds: float = 120.0, **options: Any) -> Verdict:
     jobs = accepted_jobs(read_history(stand.history))
 
     def at_rest() -> bool:
-        if not _empty(stand):
+        if left_to_do(stand.redis_url):
             return False
         rows = stand.ids()
         if any(job not in rows for job in jobs):
@@ -67,16 +69,27 @@ def settle(stand: Stand, seconds: float = 120.0, **options: Any) -> Verdict:
     return verdict
 
 
-def _empty(stand: Stand) -> bool:
-    """Whether no job is left in any queue, and no result is on its way."""
+def settle_refused(stand: Stand) -> Verdict:
+    """The same on a stand that has refused submissions for want of room: with 503 alone, and nothing was left half-done."""
+    verdict = settle(stand)
+    statuses = Counter(event.status for event in read_history(stand.history) if event.kind in ("unanswered", "refused"))
+    odd = {status: count for status, count in statuses.items() if status not in (0, 503)}
+    verdict.violations += half_done(stand.redis_url)
+    verdict.violations += [f"{count} submissions were answered with {status}" for status, count in odd.items()]
+    verdict.figures["refused with 503"] = statuses[503]
+    return verdict
 
-    async def ask() -> bool:
-        queue = await Queue.connect(Settings(redisaddr=stand.redis_url))
+
+def left_to_do(redis_url: str) -> str:
+    """Jobs that wait or run, and results on their way to PostgreSQL, in words; empty when there are none."""
+
+    async def ask() -> str:
+        queue = await Queue.connect(Settings(redisaddr=redis_url))
         try:
             names = await queue.queues()
-            return all(stats.demand == 0 and stats.delayed == 0 for stats in await queue.stats(names)) and not await queue.outbox_length(
-                names
-            )
+            busy = [str(stats) for stats in await queue.stats(names) if stats.demand or stats.delayed]
+            outbox = await queue.outbox_length(names)
+            return "; ".join([*busy, *([f"{outbox} results"] if outbox else [])])
         finally:
             await queue.close()
 

@@ -85,6 +85,12 @@ class Service:
         except (OSError, ValueError, urllib.error.HTTPError):
             return False
 
+    def metric(self, name: str) -> float:
+        """The sum of a metric's samples on /metrics, over all its labels."""
+        with urllib.request.urlopen(f"http://{self.address}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        return sum(float(line.rpartition(" ")[2]) for line in lines if line.partition("{")[0].partition(" ")[0] == name)
+
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process alone, and note it as a fault."""
         self._log.note("fault", text=number.name, target=self.name, pid=self.pid)

@@ -235,6 +235,7 @@ def _run(scale: float) -> list[Result]:
         now, more = _grown(stand, base)
         found, figures = _rows(stand, flow)
         violations += left + more + found
+        violations += [f"the fault did not happen: {name} was not killed twice" for name in (*MORTAL, *SERVERS) if killer.kills[name] < 2]
     figures |= {"kills": sum(killer.kills.values()), "jobs a second": jobs / waved, **_sizes(base, now)}
     return [Result(NAME, "back at its base", violations, figures, time.monotonic() - began)]
 

@@ -68,6 +68,8 @@ def _apart(scale: float, shifts: Mapping[str, float]) -> Verdict:
             verdict.violations.append("the fault did not happen: a worker ran nothing")
         if any(clock.settings["CLOCKFILE"] not in _maps(service.pid) for kind, clock in clocks.items() for service in stand.of(kind)[1:]):
             verdict.violations.append("the fault did not happen: a service has the right time")
+        if not _off(stand, abs(shifts["worker"]) / 2):
+            verdict.violations.append("the fault did not happen: no attempt has a time that is off")
     verdict.figures |= {"with run_at": len(punctual), "schedules": len(ticks)}
     return verdict
 
@@ -86,6 +88,16 @@ def _start(stand: Stand, shifts: Mapping[str, float]) -> dict[str, ShiftedClock]
 def _maps(pid: int) -> str:
     with open(f"/proc/{pid}/maps") as file:
         return file.read()
+
+
+def _off(stand: Stand, seconds: float) -> bool:
+    """Whether the worker's clock shows: an attempt began so long before its job was submitted, or after."""
+    return any(
+        abs(attempt["started"] / 1000 - row["submitted_at"].timestamp()) > seconds
+        for row in stand.rows()
+        for attempt in row["attempts"]
+        if attempt.get("started")
+    )
 
 
 def _at_a_time(stand: Stand) -> dict[str, int]:

@@ -16,17 +16,13 @@ import os
 import subprocess
 import sys
 import time
-import urllib.request
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from faultkit.checker import Verdict
-from faultkit.history import read_history
-from faultkit.load import Client, loaded
-from faultkit.remains import half_done
+from faultkit.load import accepted_more, loaded, refused_more
 from faultkit.report import Result, Scenario
-from faultkit.settle import settle
+from faultkit.settle import settle_refused
 from faultkit.stand import Stand, open_stand, until
 
 from dtq.embedded import EmbeddedServer
@@ -37,6 +33,8 @@ NAME = "disk full"
 POSTGRES_BYTES = 150_000_000
 """Of the file system: PostgreSQL needs some 60 MB at the start."""
 VALKEY_BYTES = 40_000_000
+BACKLOG = "dtq_outbox_entries"
+"""Batches of results that wait in Redis."""
 
 
 def _run(scale: float) -> list[Result]:
@@ -55,16 +53,16 @@ def _postgres(scale: float) -> Verdict:
         stand.start()
         [scheduler], [worker] = stand.of("scheduler"), stand.of("worker")
         with loaded(stand, 4, seed=71) as clients:
-            _accepted_more(clients, 50)
+            accepted_more(clients, 50)
             _fill(stand, filler, "postgres")
             # What is written at first may find room in pages and log files that are there already.
             until("PostgreSQL refuses rows", lambda: "No space left" in _text(worker.output), 180, pause=0.2)
-            _accepted_more(clients, max(50, round(1000 * scale)))
-            until("the scheduler's metric shows the backlog", lambda: _backlog(scheduler.address), 60, pause=0.3)
-            backlog = _backlog(scheduler.address)
+            accepted_more(clients, max(50, round(1000 * scale)))
+            until("the scheduler's metric shows the backlog", lambda: scheduler.metric(BACKLOG), 60, pause=0.3)
+            backlog = scheduler.metric(BACKLOG)
             filler.unlink()
-            _accepted_more(clients, 20)
-        verdict = _settled(stand)
+            accepted_more(clients, 20)
+        verdict = settle_refused(stand)
     verdict.figures["batches waiting"] = backlog
     return verdict
 
@@ -74,27 +72,27 @@ def _valkey_always(scale: float) -> Verdict:
         stand.start()
         with loaded(stand, 4, seed=73) as clients:
             for _ in range(max(1, round(4 * scale))):
-                _accepted_more(clients, 50)
+                accepted_more(clients, 50)
                 _fill(stand, filler, "valkey")
                 until("Valkey has ended itself", lambda: not stand.valkey.alive(), 120)
-                _refused_more(stand, 5)
+                refused_more(stand, 5)
                 filler.unlink()
                 stand.valkey.start()
-                _accepted_more(clients, 20)
-        return _settled(stand)
+                accepted_more(clients, 20)
+        return settle_refused(stand)
 
 
 def _valkey_everysec(_scale: float) -> Verdict:
     with open_stand(valkey_args=["--appendfsync", "everysec"]) as stand, _on_small_disk(stand.valkey, VALKEY_BYTES) as filler:
         stand.start()
         with loaded(stand, 4, seed=79) as clients:
-            _accepted_more(clients, 50)
+            accepted_more(clients, 50)
             _fill(stand, filler, "valkey")
-            _refused_more(stand, 20)
+            refused_more(stand, 20)
             alive = stand.valkey.alive()
             filler.unlink()
-            _accepted_more(clients, 20)
-        verdict = _settled(stand)
+            accepted_more(clients, 20)
+        verdict = settle_refused(stand)
     if not alive:
         verdict.violations.append("the fault did not happen: Valkey has ended instead of refusing writes")
     return verdict
@@ -133,38 +131,6 @@ def _fill(stand: Stand, filler: Path, target: str) -> None:
 
 def _text(path: Path) -> str:
     return path.read_text(errors="replace")
-
-
-def _accepted_more(clients: list[Client], count: int) -> None:
-    wanted = sum(len(client.accepted) for client in clients) + count
-    until(f"{count} more jobs are accepted", lambda: sum(len(client.accepted) for client in clients) >= wanted, 180)
-
-
-def _refused_more(stand: Stand, count: int) -> None:
-    """Return when so many more submissions were answered with 503."""
-
-    def refused() -> int:
-        return sum(event.kind == "unanswered" and event.status == 503 for event in read_history(stand.history))
-
-    wanted = refused() + count
-    until(f"{count} more submissions are refused", lambda: refused() >= wanted, 180, pause=0.3)
-
-
-def _backlog(address: str) -> float:
-    """Batches of results that wait in Redis, as the scheduler's metrics say."""
-    with urllib.request.urlopen(f"http://{address}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("dtq_outbox_entries{"))
-
-
-def _settled(stand: Stand) -> Verdict:
-    statuses = Counter(event.status for event in read_history(stand.history) if event.kind in ("unanswered", "refused"))
-    verdict = settle(stand)
-    verdict.violations += half_done(stand.redis_url)
-    odd = {status: count for status, count in statuses.items() if status not in (0, 503)}
-    verdict.violations += [f"{count} submissions were answered with {status}" for status, count in odd.items()]
-    verdict.figures["refused with 503"] = statuses[503]
-    return verdict
 
 
 SCENARIO = Scenario("disk_full", _run)

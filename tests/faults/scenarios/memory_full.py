@@ -11,16 +11,14 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 
 import redis
 from faultkit.checker import Verdict
-from faultkit.history import Log, read_history
-from faultkit.load import Client, Json, loaded
-from faultkit.remains import half_done
+from faultkit.history import Log
+from faultkit.load import Client, Json, accepted_more, loaded, refused_more, refused_so_far
 from faultkit.report import Result, Scenario
-from faultkit.settle import settle
-from faultkit.stand import Stand, open_stand, until
+from faultkit.settle import settle_refused
+from faultkit.stand import open_stand, until
 
 __all__ = ["SCENARIO"]
 
@@ -59,23 +57,24 @@ def _filled(scale: float) -> Verdict:
         for queue in QUEUES:
             violations += _expect(client, {200}, "POST", f"/queues/{queue}/pause")
         with loaded(stand, 4, seed=41, plan=_plan, tries=1, meddle=False) as clients:
-            _refused_more(stand, 100)
+            refused_more(stand, 100)
             job = clients[0].accepted[0]
             violations += _expect(client, {200}, "GET", f"/jobs/{job}")
             violations += _expect(client, {503}, "PUT", "/schedules/full", SCHEDULE)
             violations += _expect(client, {503}, "POST", "/schedules/before/trigger")
             violations += _cancel(client, clients[0].accepted[1])
-            refusals = _refused(stand)
+            refusals = refused_so_far(stand)
             for queue in QUEUES:
                 violations += _expect(client, {200}, "POST", f"/queues/{queue}/resume")
             full = time.monotonic()
-            _accepted_more(clients, 50)
+            accepted_more(clients, 50)
             again = time.monotonic() - full
         # The load may have filled it once more, until results expire.
         until("a schedule can be run by hand again", lambda: not _expect(client, {200, 202}, "POST", "/schedules/before/trigger"), 60)
         violations += _expect(client, {200, 204}, "DELETE", "/schedules/before")
         log.close()
-        verdict = _verdict(stand, violations)
+        verdict = settle_refused(stand)
+        verdict.violations += violations
     verdict.figures |= {"refused with 503 before": refusals, "s from resuming to the next 50 accepted": again}
     return verdict
 
@@ -90,27 +89,19 @@ def _no_room(scale: float) -> Verdict:
         fresh = [client.submit({}, queue="fresh") for _ in range(5)]
         with redis.Redis.from_url(stand.redis_url) as server, loaded(stand, 4, seed=43) as clients:
             for _ in range(max(1, round(4 * scale))):
-                _accepted_more(clients, 100)
+                accepted_more(clients, 100)
                 server.config_set("maxmemory", 1)
                 stand.log.note("fault", text="maxmemory 1", target="valkey")
-                _refused_more(stand, 1)
+                refused_more(stand, 1)
                 if fresh:
                     violations += _expect(client, {200}, "POST", "/queues/fresh/resume")
                 until("every job that is ready has ended without memory", lambda: not _demand(client), 90, pause=0.3)
                 fresh = []
                 server.config_set("maxmemory", 0)
         log.close()
-        return _verdict(stand, violations)
-
-
-def _accepted_more(clients: list[Client], count: int) -> None:
-    wanted = sum(len(client.accepted) for client in clients) + count
-    until(f"{count} more jobs are accepted", lambda: sum(len(client.accepted) for client in clients) >= wanted, 120)
-
-
-def _refused_more(stand: Stand, count: int) -> None:
-    wanted = _refused(stand) + count
-    until(f"{count} more submissions are refused", lambda: _refused(stand) >= wanted, 120, pause=0.3)
+        verdict = settle_refused(stand)
+        verdict.violations += violations
+    return verdict
 
 
 def _demand(client: Client) -> int:
@@ -126,22 +117,6 @@ def _expect(client: Client, wanted: set[int], method: str, path: str, body: Json
 def _cancel(client: Client, job: str) -> list[str]:
     client.cancel(job)
     return [] if (state := client.look(job)) == "cancelled" else [f"{job}: {state} after it was cancelled without memory"]
-
-
-def _refused(stand: Stand) -> int:
-    """Submissions answered with 503 so far."""
-    return sum(event.kind == "unanswered" and event.status == 503 for event in read_history(stand.history))
-
-
-def _verdict(stand: Stand, violations: list[str]) -> Verdict:
-    statuses = Counter(event.status for event in read_history(stand.history) if event.kind in ("unanswered", "refused"))
-    verdict = settle(stand)
-    verdict.violations += [*violations, *half_done(stand.redis_url)]
-    verdict.violations += [
-        f"{count} submissions were answered with {status}" for status, count in statuses.items() if status not in (0, 503)
-    ]
-    verdict.figures["refused with 503"] = statuses[503]
-    return verdict
 
 
 SCENARIO = Scenario("memory_full", _run)

@@ -44,6 +44,19 @@ QUICK: list[tuple[str, str, Kind]] = [
 """What the short run does, with leases of two seconds."""
 
 
+FELT: dict[Kind, str] = {
+    "delay": "delayed",
+    "throttle": "throttled",
+    "cut": "cut",
+    "cut_mid_reply": "cut",
+    "reset": "reset",
+    "stall": "stalled",
+    "black_hole": "swallowed",
+    "mute": "swallowed",
+}
+"""What a link counts (Link.counts) when a mode has had an effect. Who is refused is not counted: it has no connection."""
+
+
 class Reads:
     """A client that lists jobs, which PostgreSQL answers, until the block is left."""
 
@@ -168,9 +181,7 @@ class Step:
             except ConnectionRefusedError:
                 return True
             return False
-        names = {"delay": "delayed", "throttle": "throttled", "cut_mid_reply": "cut", "stall": "stalled"}
-        counted = done[names.get(self._mode, self._mode)]
-        return bool(counted or (self._mode in ("black_hole", "mute") and done["swallowed"]))
+        return bool(done[FELT[self._mode]])
 
     def _goes_on(self) -> bool:
         if not self._service.ready():
@@ -238,7 +249,7 @@ def _way(kind: str, server: str) -> list[Result]:
 def _chaos(scale: float) -> Result:
     began = time.monotonic()
     modes: tuple[Kind, ...] = get_args(Kind)
-    done: Counter[str] = Counter()
+    done: Counter[Kind] = Counter()
     with open_wired() as wired:
         wired.start()
         choice = random.Random(7)
@@ -250,9 +261,11 @@ def _chaos(scale: float) -> Result:
                 done[mode] += 1
                 time.sleep(choice.uniform(0.1, 1.5))
             wired.heal()
+        felt = sum((wired.network.counts(name) for name in wired.network.names), Counter[str]())
         verdict = settle(wired.stand, 240)
         ended = [name for name, service in wired.stand.services.items() if not service.alive()]
     violations = verdict.violations + [f"{name} has ended" for name in ended]
+    violations += [f"the fault did not happen: nothing was {FELT[mode]}" for mode in done if mode in FELT and not felt[FELT[mode]]]
     return Result(NAME, "all ways at random", violations, verdict.figures | {"changes": done.total()}, time.monotonic() - began)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from faultkit.load import Client, Json, loaded
 from faultkit.remains import half_done
 from faultkit.report import Result, Scenario
 from faultkit.settle import settle
-from faultkit.stand import Service, Stand, open_stand, until
+from faultkit.stand import Stand, open_stand, until
 
 from dtq.queue import keys
 
@@ -30,7 +29,6 @@ __all__ = ["SCENARIO"]
 NAME = "postgres away"
 JOBS = 25_000
 BATCH = 500
-QUEUE = "default"
 
 
 def _run(scale: float) -> list[Result]:
@@ -149,15 +147,9 @@ def _meanwhile(stand: Stand, client: Client, accepted: list[str]) -> list[str]:
     [scheduler] = stand.of("scheduler")
     if scheduler.ready():
         found.append("the scheduler is ready without PostgreSQL")
-    if not _metric(scheduler, f'dtq_outbox_entries{{queue="{QUEUE}"}}'):
+    if not scheduler.metric("dtq_outbox_entries"):
         found.append("no metric shows the backlog")
     return found
-
-
-def _metric(service: Service, name: str) -> float:
-    with urllib.request.urlopen(f"http://{service.address}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
-    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), 0.0)
 
 
 def _demand(client: Client) -> int:

@@ -25,7 +25,7 @@ import redis
 from faultkit.aof import SizeLog, before, cut, newest, torn_copy
 from faultkit.checker import Verdict
 from faultkit.history import Event, Log, read_history
-from faultkit.load import Client, Json, loaded
+from faultkit.load import Client, Json, accepted_more, loaded
 from faultkit.loss import Loss, check_loss, vanished
 from faultkit.remains import half_done, idempotent_jobs
 from faultkit.report import Result, Scenario
@@ -72,14 +72,14 @@ def _always(scale: float) -> Verdict:
         with loaded(stand, 6, seed=11) as clients:
             for number in range(rounds):
                 how = HOW[number % len(HOW)]
-                _more_accepted(clients, 25)
+                accepted_more(clients, 25)
                 time.sleep(choice.random() * 0.05)  # anywhere in the work, not right after an answer
                 if how == "in a rewrite":
                     _rewriting(stand)
                 _kill(stand)
                 down = time.monotonic()
                 happened[how] += _start(stand, how, choice)
-                _more_accepted(clients, 1)
+                accepted_more(clients, 1)
                 recovery.append(time.monotonic() - down)
         verdict = settle(stand)
         verdict.violations += half_done(stand.redis_url)
@@ -100,8 +100,18 @@ def _start(stand: Stand, how: str, choice: random.Random) -> bool:
             opened.write(torn_copy(file.read_bytes(), choice.random()))
     elif how == "noise":
         return _start_on_noise(stand, file, choice.choice([bytes(4096), choice.randbytes(4096)]))
+    elif how == "in a rewrite" and not _cut_off(stand.valkey.files):
+        return False
     stand.valkey.start()
     return how != "torn tail" or "Truncating the AOF" in stand.valkey.log_path.read_text(errors="replace")
+
+
+def _cut_off(files: Path) -> bool:
+    """Whether a rewrite left the file behind that it was writing; it is removed, so that the next one shows."""
+    found = list(files.glob("temp-rewriteaof-*"))
+    for file in found:
+        file.unlink()
+    return bool(found)
 
 
 def _start_on_noise(stand: Stand, file: Path, noise: bytes) -> bool:
@@ -118,11 +128,6 @@ def _start_on_noise(stand: Stand, file: Path, noise: bytes) -> bool:
     _check_aof(file, stand.folder)
     stand.valkey.start()
     return refused and file.stat().st_size >= size
-
-
-def _more_accepted(clients: list[Client], count: int) -> None:
-    wanted = sum(len(client.accepted) for client in clients) + count
-    until(f"{count} more jobs are accepted", lambda: sum(len(client.accepted) for client in clients) >= wanted, 120)
 
 
 def _kill(stand: Stand) -> None:
@@ -182,7 +187,7 @@ def _everysec(scale: float) -> Verdict:
         for number, (age, dead) in enumerate(rounds):
             with loaded(stand, 6, seed=100 + number, plan=_plain_plan, meddle=False) as clients:
                 sizes = SizeLog(stand.valkey.files)
-                _more_accepted(clients, 40)
+                accepted_more(clients, 40)
                 time.sleep(1.2 * age)  # there is something to lose of all that time
                 crash = time.monotonic_ns()
                 _kill(stand)
@@ -200,7 +205,7 @@ def _everysec(scale: float) -> Verdict:
                     for service in stand.services.values():
                         service.start()
                     stand.wait_ready()
-                _more_accepted(clients, 20)
+                accepted_more(clients, 20)
             _rest(stand)
         history = read_history(stand.history)
         gone = _again(stand, history)
