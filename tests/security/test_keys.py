@@ -16,7 +16,7 @@ from service_process import Service, services, until
 
 from dtq import apikeys
 from dtq.apikeys import ROLES, ApiKey, new_key
-from dtq.embedded import ValkeyServer
+from dtq.embedded import PostgresServer, ValkeyServer
 
 NOWHERE = "postgresql://127.0.0.1:1/none"
 CLIENT = httpx.Client(timeout=60)  # one for all: each brings its certificates along, which takes longer than a request
@@ -47,14 +47,16 @@ ODD = {
 
 
 @pytest.fixture(scope="module")
-def keyed(valkey_server: ValkeyServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service, Path]]:
-    """A submitter that wants keys, and its file of keys."""
+def keyed(
+    valkey_server: ValkeyServer, pg_server: PostgresServer, pg_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, Path]]:
+    """A submitter that wants keys, and its file of keys. It has a PostgreSQL: to wait in vain for one takes seconds each time."""
     with redis.Redis.from_url(valkey_server.url) as client:
         client.flushall()
     folder = tmp_path_factory.mktemp("keys")
     path = folder / "keys"
     path.write_text("".join(f"{ApiKey(role, role, digest)}\n" for role, (_, digest) in KEYS.items()))
-    settings = {"REDISADDR": valkey_server.url, "DATABASEURL": NOWHERE, "APIKEYSFILE": path}
+    settings = {"REDISADDR": valkey_server.url, "DATABASEURL": pg_server.url_of(pg_template), "APIKEYSFILE": path}
     with services("submitter", folder=folder, **settings) as [service]:
         yield service, path
 
