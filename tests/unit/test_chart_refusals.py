@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import yaml
-from chart_kit import CHART, Json, merged, notes, refusal, render
+from chart_kit import CHART, Json, merged, notes, refusal, render, setting, text
 
 KEDA: Json = {"queues": ["a"], "autoscaling": {"mode": "keda"}}
 HPA: Json = {"queues": ["a"], "autoscaling": {"mode": "hpa", "min": 1}}
@@ -294,24 +292,36 @@ def test_wrong_values_are_told_with_their_place(values: Json, message: str) -> N
     assert message in refusal(values)
 
 
-def test_null_is_nothing_of_what_is_empty_by_default() -> None:
-    rules = json.loads((CHART / "values.schema.json").read_text())
-    nulls = _nulls(rules, yaml.safe_load((CHART / "values.yaml").read_text()))
+def test_null_is_nothing_for_what_is_empty_by_default() -> None:
+    nulls = _nulls(yaml.safe_load((CHART / "values.yaml").read_text()))
     assert nulls["commonLabels"] is None
     assert nulls["submitter"]["extraEnv"] is None
-    needed: Json = {"smtp": {"addr": "m:25"}, "workers": {"p": {"queues": ["a"], "autoscaling": {"mode": "keda"}}}}
-    for switched in ({}, {"monitoring": {"rules": {"enabled": True}, "dashboard": {"enabled": True}}, **needed}):
-        assert {each["kind"] for each in render(merged(nulls, switched))} >= {"Deployment", "Secret"}
-    notes(merged(nulls, {"httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]}}))
+    keda: Json = {"queues": ["a"], "autoscaling": {"mode": "keda"}}
+    switched: Json = {
+        **{"valkey": {"password": "v"}, "postgresql": {"password": "p"}, "smtp": {"addr": "m:25"}},
+        "monitoring": {name: {"enabled": True} for name in ("podMonitor", "rules", "dashboard")},
+        "workers": {"keda": keda, "hpa": {"queues": ["a"], "autoscaling": {"mode": "hpa", "min": 1}}},
+        "ingress": {"enabled": True, "host": "x"},
+        "httpRoute": {"enabled": True, "parentRefs": [{"name": "g"}]},
+        "networkPolicy": {"enabled": True},
+    }
+    assert text(merged(nulls, switched)) == text(switched)
+    assert notes(merged(nulls, switched)) == notes(switched)
 
 
-def _nulls(rules: Json, values: Json) -> Json:
-    """Null for every value that the schema does not require."""
+def test_a_url_of_ones_own_may_stand_beside_null_for_its_secret() -> None:
+    own: Json = {"url": "redis://x", "existingSecret": None}
+    documents = render({"valkey": {"enabled": False}, "redis": own, "auth": {"existingSecret": None}})
+    assert setting(documents, "scheduler", "REDISADDR") == {"secretKeyRef": {"name": "r-dtq-redis", "key": "url"}}
+
+
+def _nulls(values: Json) -> Json:
+    """Null for every value that is empty."""
     found: Json = {}
     for name, value in values.items():
-        if name not in rules.get("required", []):
+        if value in ("", [], {}):
             found[name] = None
-        elif isinstance(value, dict) and (inner := _nulls(rules["properties"][name], value)):
+        elif isinstance(value, dict) and (inner := _nulls(value)):
             found[name] = inner
     return found
 
@@ -326,7 +336,7 @@ def _nulls(rules: Json, values: Json) -> Json:
         {"submitter": {"resources": {"requests": {"cpu": 1, "memory": "1Gi"}, "limits": {"cpu": "1000m", "memory": "1024Mi"}}}},
         {"valkey": {"maxmemory": "1000m", "resources": {"limits": {"memory": "1Gi"}}}},
         {"valkey": {"maxmemory": "4gb", "resources": {"limits": {"memory": None}}}},
-        {"valkey": {"enabled": False, "maxmemory": "9gb"}, "redis": {"url": "redis://x", "existingSecret": None}},
+        {"valkey": {"enabled": False, "maxmemory": "9gb"}, "redis": {"url": "redis://x"}},
         {"workers": {"a1-b": {"queues": ["a"], "handlers": ["pyx.py3"]}}},
         {"submitter": {"podSecurity": {"runAsUser": None}}, "scheduler": {"resources": None}},
     ],

@@ -53,7 +53,7 @@ Changes when a Secret that the chart makes does, so that pods that read it at th
 stands in its definition.
 */}}
 {{- define "dtq.secretsChecksum" -}}
-{{- $seen := list .Values.redis.url .Values.database.url -}}
+{{- $seen := list (default "" .Values.redis.url) (default "" .Values.database.url) -}}
 {{- if and .Values.valkey.enabled (not .Values.valkey.existingSecret) -}}
 {{- $seen = append $seen (include "dtq.valkeyPassword" .) -}}
 {{- end -}}
