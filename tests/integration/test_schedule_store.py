@@ -45,6 +45,17 @@ async def test_a_new_entry_waits_for_its_first_tick(schedules: ScheduleStore) ->
     assert (taken.entries, taken.next) == ([], entry.next)
 
 
+@pytest.mark.parametrize("last", [32_472_144_000_000, 253_402_300_799_000, -62_135_596_800_000])
+async def test_a_new_entry_fires_whatever_last_start_a_status_has(schedules: ScheduleStore, last: int) -> None:
+    await schedules.put("n", spec(), created=await schedules.now() - MINUTE, last=last)
+    entry = await entry_of(schedules)
+    now = await schedules.now()
+    assert entry.last == (0 if last < 0 else pytest.approx(now, abs=10_000))
+    decision = decide(entry, now + MINUTE)
+    assert isinstance(decision, Start)
+    assert now - MINUTE < decision.tick <= now + MINUTE
+
+
 async def test_the_same_spec_again_changes_nothing(schedules: ScheduleStore) -> None:
     await schedules.put("n", spec())
     before = await entry_of(schedules)
