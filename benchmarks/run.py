@@ -25,6 +25,7 @@ RUNS = (
     ("bulk-submit", ["bulk_submit.py"]),
     ("submit-http", ["submit_http.py"]),
     ("latency", ["latency.py"]),
+    ("image-resize", ["image_resize.py"]),
     ("memory", ["memory.py"]),
     ("insert-rows", ["insert_rows.py"]),
 )

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 from peers import records
 from peers.passes import PASSES
+from peers.plots import plots
 from peers.processes import CORES, log, wait_quiet
 from peers.report import report
 from peers.servers import Servers
@@ -44,6 +45,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--quiet-wait", type=float, default=60, help="longest wait for a quiet machine before a measurement; 0: none")
     parser.add_argument("--quick", action="store_true", help="try whether it works: one round of few jobs on a busy machine")
     parser.add_argument("--out", type=Path, default=None, help="results/peers.json, with --quick peers-quick.json")
+    parser.add_argument("--plots", type=Path, default=None, help="folder of the plots; after a whole run docs/images")
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds, arguments.scale, arguments.samples, arguments.quiet_wait = 1, min(arguments.scale, 0.2), 10, 0.0
@@ -52,7 +54,9 @@ def parse() -> argparse.Namespace:
     arguments.passes = [name for name in arguments.passes.split(",") if name] or (["memory"] if arguments.quick else list(PASSES))
     if wrong := [name for name in arguments.only if name not in SYSTEMS] + [name for name in arguments.passes if name not in PASSES]:
         parser.error(f"unknown: {', '.join(wrong)}")
+    whole = set(arguments.only) == set(SYSTEMS) and set(arguments.passes) == set(PASSES) and not arguments.rows and not arguments.quick
     arguments.out = arguments.out or RESULTS / ("peers-quick.json" if arguments.quick else "peers.json")
+    arguments.plots = arguments.plots or (REPOSITORY / "docs/images" if whole else arguments.out.parent)
     return arguments
 
 
@@ -127,8 +131,11 @@ def main() -> int:
             run_pass(mode, names, arguments.rounds if mode == "memory" else min(2, arguments.rounds), options, document, arguments.out)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    arguments.plots.mkdir(parents=True, exist_ok=True)
+    for name, text in plots(document).items():
+        (arguments.plots / name).write_text(text)
     print(report(document))
-    log(f"{time.monotonic() - began:.0f} s; written to {arguments.out} and, as a table, beside it; stderr of all processes: {logs}")
+    log(f"{time.monotonic() - began:.0f} s; {arguments.out} and the table beside it; plots: {arguments.plots}; stderr of processes: {logs}")
     return 1 if any(system["errors"] for systems in document["passes"].values() for system in systems.values()) else 0
 
 

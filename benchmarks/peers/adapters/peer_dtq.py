@@ -37,6 +37,7 @@ class DtqPeer(Peer):
     worker_note = "WORKERCOUNT 100, python -m dtq_worker; beside it a scheduler, which counts as worker in CPU"
     bulk_note = "QueueClient.submit_many"
     n = 120_000
+    slots = (10, 100, 500)
 
     def open(self) -> None:
         migrate(PG_DSN)
