@@ -10,7 +10,7 @@ from importlib.resources import files
 from dtq.queue import scripts
 from dtq.queue.scripts import Script
 
-__all__ = ["MUTANTS", "Mutant", "planted"]
+__all__ = ["MUTANTS", "NAMES", "Mutant", "planted"]
 
 
 @dataclass(frozen=True)
