@@ -117,8 +117,8 @@ def settings_table(systems: dict[str, Any]) -> list[str]:
         if info := found.get("info"):
             versions = ", ".join(f"{package} {version}" for package, version in info["versions"].items())
             facts = (info[key] for key in ("delivery", "guarantee", "results", "worker_note", "bulk_note"))
-            rows.append([marked(name, found), versions, *facts])
-    return table(["system", "versions", "delivery", "how", "kept of a finished job", "worker", "bulk"], rows)
+            rows.append([marked(name, found), found.get("when", ""), versions, *facts])
+    return table(["system", "measured", "versions", "delivery", "how", "kept of a finished job", "worker", "bulk"], rows)
 
 
 def report(document: dict[str, Any]) -> str:

@@ -13,6 +13,8 @@ from peers.submitter import Failed, Submitter
 
 STUCK_MS = 600_000
 """How long the jobs of the worker that is to be killed sleep: longer than any wait for them."""
+FILL_S = 600
+"""Some clients submit only some hundred jobs a second."""
 PAYLOAD = 100
 """Bytes of the text in a queued job."""
 
@@ -77,7 +79,7 @@ def _submit_until(sub: Submitter, path: Path, i: int, worker: int) -> int:
 
 def queued_memory(sub: Submitter, servers: Servers, jobs: int, empty: int, limit_s: float) -> float:
     """Bytes of Valkey that a queued job takes, with a text of 100 bytes as payload; ``empty`` is used_memory without jobs."""
-    sub.ask("fill", wait=limit_s, n=jobs, p="x" * PAYLOAD)
+    sub.ask("fill", wait=max(limit_s, FILL_S), n=jobs, p="x" * PAYLOAD)
     sub.close()  # its connections' buffers would count
     time.sleep(1)
     return (servers.used_memory() - empty) / jobs

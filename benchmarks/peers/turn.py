@@ -44,8 +44,32 @@ class Options:
     """Measurements to do; empty: all."""
 
 
+ROWS = {
+    "seq": ("seq",),
+    "one": ("one", "bulk"),
+    "two": ("two", "bulk"),
+    "latency": ("latency_ms", "idle_mb"),
+    "nap1": (),
+    "nap10": (),
+    "queued": ("queued_bytes",),
+    "recovery": ("recovery",),
+}
+"""What can be measured, and where it is kept; naps by their milliseconds."""
+
+
 def blank() -> dict[str, Any]:
+    """What is known of a system before anything is measured."""
     return {"seq": [], "bulk": [], "one": [], "two": [], "latency_ms": [], "idle_mb": [], "naps": {}, "errors": []}
+
+
+def without(found: dict[str, Any], rows: frozenset[str]) -> dict[str, Any]:
+    """What earlier runs found, but for ``rows``, which are measured anew; of no rows nothing is kept."""
+    if not rows:
+        return blank()
+    forgotten = {key for row in rows for key in ROWS[row]} | {"info", "errors"}
+    kept = {key: value for key, value in found.items() if key not in forgotten}
+    naps = {ms: runs for ms, runs in found.get("naps", {}).items() if f"nap{ms}" not in rows}
+    return blank() | kept | {"naps": naps}
 
 
 class Turn:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from peers.report import best_nap, latency, marked, nap, percentile, recovered, report, spread, table
 from peers.systems import SYSTEMS
-from peers.turn import blank
+from peers.turn import blank, without
 
 AT_LEAST, AT_MOST = {"delivery": "at least once", "recovers_after": 60.0}, {"delivery": "at most once", "recovers_after": 0.0}
 
@@ -82,3 +82,11 @@ def test_systems_are_complete() -> None:
     for name, system in SYSTEMS.items():
         assert set(system.broker.split("+")) <= {"redis", "postgres"}, name
         assert system.environment or name == "dtq"
+
+
+def test_rows_that_are_measured_again_are_forgotten_and_all_others_kept() -> None:
+    before = found(naps={"1": [{"slots": 1}], "10": [{"slots": 2}]}, latency_ms=[1.0], recovery={"last_s": 4.0}, errors=["old"])
+    after = without(before, frozenset({"nap1", "latency"}))
+    assert (after["naps"], after["latency_ms"], after["errors"]) == ({"10": [{"slots": 2}]}, [], [])
+    assert (after["one"], after["bulk"], after["recovery"]) == (before["one"], before["bulk"], before["recovery"])
+    assert without(before, frozenset()) == blank()
