@@ -22,5 +22,12 @@ def prepared(names: list[str]) -> tuple[Path, list[str]]:
         log(f"making {', '.join(missing)} in {root}")
         setup = {**os.environ, "PEERS_DIR": str(root), "PYTHON": os.environ.get("PYTHON") or sys.executable}
         subprocess.run(["sh", str(HERE / "setup.sh"), *missing], env=setup, check=False, stdout=sys.stderr)
-    able = [name for name in names if not SYSTEMS[name].environment or (root / SYSTEMS[name].environment / ".made").exists()]
-    return root, [name for name in able if SYSTEMS[name].environment != "bullmq" or shutil.which("node")]
+    able = [name for name in names if usable(SYSTEMS[name].environment, root)]
+    if left_out := [name for name in names if name not in able]:
+        log(f"left out, having no environment: {', '.join(left_out)}")
+    return root, able
+
+
+def usable(environment: str, root: Path) -> bool:
+    """Whether it was made, and what runs it is there."""
+    return not environment or ((root / environment / ".made").exists() and (environment != "bullmq" or shutil.which("node") is not None))
