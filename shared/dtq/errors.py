@@ -15,6 +15,7 @@
         * IdempotencyConflict - the key was used with another body
         * IllegalTransition - e.g. retrying a job that has not failed
     * QueueFull - the queue holds MAXQUEUELENGTH jobs
+    * QueueDamaged - a key of the queue holds in Redis what DTQ did not write there
     * Unavailable - a server that DTQ needs does not answer
         * QueueUnavailable - Redis/Valkey
             * ReplicasMissing - fewer of its replicas confirmed a write than WAITREPLICAS asks for
@@ -47,6 +48,7 @@ __all__ = [
     "InvalidSchedule",
     "NotFound",
     "Permanent",
+    "QueueDamaged",
     "QueueFull",
     "QueueUnavailable",
     "ReplicasMissing",
@@ -147,6 +149,19 @@ class QueueFull(DtqError):
         super().__init__(f"queue {queue!r} is full")
         self.queue = queue
         self.retry_after = retry_after
+
+
+class QueueDamaged(DtqError):
+    """A key holds in Redis what DTQ did not write there. All else goes on; a person has to look.
+
+    ``queue`` is the queue whose key it is; ``dtq:schedules`` stands for the schedules, ``dtq:queues`` for the names of queues.
+    ``reason`` is what Redis said.
+    """
+
+    def __init__(self, queue: str, reason: str) -> None:
+        super().__init__(f"a key of {queue!r} in Redis is not as DTQ wrote it ({reason}); repair or delete the key")
+        self.queue = queue
+        self.reason = reason
 
 
 class Unavailable(DtqError):

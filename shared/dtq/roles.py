@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import structlog
 
-from dtq.errors import Unavailable
+from dtq.errors import QueueDamaged, Unavailable
 from dtq.retry import Backoff
 
 __all__ = ["Role", "Roles", "each"]
@@ -50,6 +50,8 @@ class Role:
         except Unavailable as error:
             if self._failures == 0:
                 log.warning("server_away", role=self.name, error=str(error))
+        except QueueDamaged:
+            pass  # it has been told; what belongs to no queue's keys does not come here
         except Exception:  # a fault in one role must not end it, nor the others
             log.exception("role_failed", role=self.name)
         else:
@@ -84,7 +86,10 @@ class Roles:
 
 
 async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]], at_once: int) -> None:
-    """Do ``act`` for every item, so many at once; all are done even if some fail, then the first error is raised."""
+    """Do ``act`` for every item, so many at once; all are done even if some fail, then the first error is raised.
+
+    That a queue is damaged is none: it has been told, and costs that queue only.
+    """
     gate = asyncio.Semaphore(at_once)
 
     async def one(item: T) -> None:
@@ -93,5 +98,5 @@ async def each(items: Iterable[T], act: Callable[[T], Awaitable[None]], at_once:
 
     results = await asyncio.gather(*(one(item) for item in items), return_exceptions=True)
     for result in results:
-        if isinstance(result, BaseException):
+        if isinstance(result, BaseException) and not isinstance(result, QueueDamaged):
             raise result

@@ -33,6 +33,8 @@ EXCLUDED: dict[tuple[str, str], str] = {
     ("cluster", "test_batch_over_several_queues"): "a cluster cannot run one script on several slots",
     ("cluster", "test_full_queue_stops_the_whole_batch"): "a cluster cannot run one script on several slots",
     ("cluster", "test_conflict_across_queues_in_one_batch"): "a cluster cannot run one script on several slots",
+    ("cluster", "test_a_batch_over_several_queues_is_refused_as_a_whole"): "a cluster cannot run one script on several slots",
+    ("fakeredis", "test_what_is_asked_of_a_damaged_queue_says_that_it_is"): "its XREADGROUP answers a fault of its own",
     ("fakeredis", "test_a_damaged_job_comes_by_a_box_as_by_a_claim"): "its cjson takes no bytes that are not UTF-8",
 }
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
-from dtq.errors import IllegalTransition
+from dtq.errors import IllegalTransition, QueueDamaged
 from dtq.ids import is_id
 from dtq.job import NewJob, State, TerminalJob
 from dtq.queue import FireTick, LiveFilter, Queue, keys
@@ -336,3 +337,153 @@ async def test_a_damaged_job_comes_by_a_box_as_by_a_claim(queue: Queue, worker: 
 async def test_what_is_no_job_in_a_box_is_told_as_such(content: bytes) -> None:
     with pytest.raises(ValueError):
         read_box("default", content)
+
+
+# ---------------------------------------------------------------------- keys of another type
+
+
+async def write_over(queue: Queue, key: str) -> None:
+    """Put something of another type there."""
+    await queue.client.delete(key)
+    await queue.client.set(key, "oops")
+
+
+@pytest.mark.parametrize("key", [keys.lane("bad", "n"), keys.delayed("bad")])
+async def test_what_is_asked_of_a_damaged_queue_says_that_it_is(queue: Queue, worker: MakeWorker, key: str) -> None:
+    await write_over(queue, key)
+    claims = worker()
+    late = NewJob("noop", b"1", "bad", delay_ms=60_000)
+    calls: list[Callable[[], Awaitable[Any]]] = [
+        lambda: queue.submit([late if key == keys.delayed("bad") else NewJob("noop", b"1", "bad")]),
+        lambda: queue.stats(["bad"]),
+        lambda: queue.list_live(LiveFilter(queue="bad"), None, 10),
+        lambda: claims.claim("bad", 1),
+    ]
+    for call in calls:
+        with pytest.raises(QueueDamaged, match=r"'bad' in Redis is not as DTQ wrote it .WRONGTYPE.*; repair or delete the key") as caught:
+            await call()
+        assert caught.value.queue == "bad"
+    await queue.client.delete(key)
+    assert (await queue.list_live(LiveFilter(queue="bad"), None, 10))[0] == []
+    assert [key async for key in queue.client.scan_iter("dtq:{bad}:job:*")] == [], "a record is left of a job that was refused"
+    for call in calls:
+        await call()
+
+
+async def test_lists_over_all_queues_leave_out_what_is_damaged(queue: Queue) -> None:
+    made = [(await queue.submit([NewJob("noop", b"1", name)]))[0].id for name in ("a", "bad", "z")]
+    [ended] = await queue.submit([NewJob("noop", b"1", "z")])
+    await queue.cancel(ended.id)
+    await write_over(queue, keys.lane("bad", "n"))
+    for key in (keys.outbox("bad"), keys.done("bad", made[1])):
+        await write_over(queue, key)
+    names = await queue.queues()
+    assert [stats.name for stats in await queue.stats(names, damaged=False)] == ["a", "z"]
+    page, _ = await queue.list_live(LiveFilter(), None, 100)
+    assert [view.id for view in page] == [made[0], made[2]]
+    assert [view and view.id for view in await queue.get_many(made)] == [made[0], None, made[2]]
+    assert await queue.finished([made[1], ended.id, made[0]]) == {ended.id}
+    assert await queue.outbox_length(names) == 1
+
+
+async def test_the_jobs_of_a_damaged_queue_that_can_be_read_are_shown(queue: Queue) -> None:
+    [high] = await queue.submit([NewJob("noop", b"1", priority="high")])
+    await write_over(queue, keys.lane("default", "n"))
+    page, _ = await queue.list_live(LiveFilter(), None, 100)
+    assert [view.id for view in page] == [high.id]
+
+
+async def test_a_batch_over_several_queues_is_refused_as_a_whole(queue: Queue) -> None:
+    jobs = [NewJob("noop", b"1", "good"), NewJob("noop", b"2", "good", priority="high"), NewJob("noop", b"3", "bad")]
+    jobs.append(NewJob("noop", b"4", "bad", delay_ms=1000))
+    for key in (keys.lane("bad", "n"), keys.delayed("bad")):
+        await write_over(queue, key)
+        with pytest.raises(QueueDamaged, match="'bad'"):
+            await queue.submit(jobs)
+        await queue.client.delete(key)
+        [stats] = await queue.stats(["good"])
+        assert stats.ready == 0
+    assert len(await queue.submit(jobs)) == 4
+
+
+async def test_a_batch_in_one_queue_is_refused_as_a_whole(queue: Queue) -> None:
+    await write_over(queue, keys.lane("default", "l"))
+    with pytest.raises(QueueDamaged):
+        await queue.submit([NewJob("noop", b"1"), NewJob("noop", b"2", priority="low")])
+    await queue.client.delete(keys.lane("default", "l"))
+    assert (await queue.stats(["default"]))[0].ready == 0
+
+
+@pytest.mark.parametrize("name", ["outbox", "dead", "wake", "idle", "workers"])
+async def test_what_holds_no_job_is_made_anew_where_somebody_wrote_over_it(
+    queue: Queue, worker: MakeWorker, end: MakeEnd, name: str
+) -> None:
+    await queue.submit([NewJob("noop", b"1"), NewJob("noop", b"2")])
+    await write_over(queue, f"{keys.prefix('default')}:{name}")
+    claims = worker()
+    jobs = (await claims.claim("default", 10, wait=True)).jobs
+    assert len(jobs) == 2
+    assert (await claims.renew("default")).held
+    await claims.finish("default", [end(jobs[0], "failed"), end(jobs[1], "succeeded")])
+    assert len(await rows(queue)) == 2
+    await queue.submit([NewJob("noop", b"3")])
+    await claims.retract("default")
+    await claims.leave("default")
+    await queue.reclaim("default", audit=True)
+    [stats] = await queue.stats(["default"])
+    assert stats.running + stats.ready == 1
+
+
+async def test_a_record_that_somebody_wrote_over_ends_as_damaged(queue: Queue, worker: MakeWorker, end: MakeEnd) -> None:
+    made = await queue.submit([NewJob("noop", b"1", delay_ms=1), NewJob("noop", b"2", delay_ms=60_000)])
+    claims = worker()
+    await queue.client.zadd(keys.delayed("default"), {job.id: 1 for job in made})
+    await write_over(queue, keys.record("default", made[0].id))
+    await see(queue)
+    await queue.promote("default")
+    await write_over(queue, keys.record("default", made[1].id))
+    await see(queue)
+    jobs = await take(claims)
+    assert [(job.id, bool(job.defect)) for job in jobs] == [(job.id, True) for job in made]
+    await claims.finish("default", [end(jobs[0], "failed"), end(jobs[1], "hand_back")])
+    [again] = await take(claims)
+    await claims.finish("default", [end(again, "failed")])
+    assert {row.id for row in await rows(queue)} == {job.id for job in made}
+    assert await see(queue) == []
+
+
+async def test_idempotency_keys_that_somebody_wrote_over_bind_nothing(queue: Queue) -> None:
+    """Neither the one that ties a key to its queue, nor the one in the queue: no other job of a batch is held up."""
+    await queue.client.rpush(keys.idempotency("k1"), "oops")
+    await queue.client.rpush(f"{keys.prefix('default')}:idem:k2", "oops")
+    jobs = [NewJob("noop", b"1", idempotency_key=key, digest="d") for key in ("k1", "k2", "k3")]
+    first = await queue.submit(jobs)
+    assert [one.created for one in first] == [True] * 3
+    second = await queue.submit(jobs)
+    assert [(one.id, one.created) for one in second] == [(one.id, False) for one in first]
+
+
+async def test_a_counter_that_somebody_wrote_over_starts_anew(queue: Queue) -> None:
+    for odd in ("oops", ""):
+        await queue.client.set(f"{keys.prefix('default')}:seq", odd)
+        [done] = await queue.submit([NewJob("noop", b"1", delay_ms=60_000)])
+        assert is_id(done.id)
+
+
+async def test_names_of_queues_that_somebody_wrote_over_come_back(queue: Queue) -> None:
+    await write_over(queue, keys.QUEUES)
+    with pytest.raises(QueueDamaged, match="'dtq:queues'"):
+        await queue.queues()
+    await queue.submit([NewJob("noop", b"1")])
+    assert await queue.queues() == ["default"]
+
+
+async def test_damage_is_told_once_a_minute(queue: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dtq.queue.damage._told", {})
+    await write_over(queue, keys.lane("bad", "n"))
+    with capture_logs() as log:
+        for _ in range(3):
+            with pytest.raises(QueueDamaged):
+                await queue.stats(["bad"])
+    [event] = log
+    assert (event["event"], event["queue"], event["log_level"], event["error"][:9]) == ("queue_damaged", "bad", "error", "WRONGTYPE")

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from dtq.errors import Conflict, InvalidCursor, InvalidSchedule, NotFound
+from dtq.errors import Conflict, InvalidCursor, InvalidSchedule, NotFound, QueueDamaged
 from dtq.job import State
 from dtq.queue import Queue
 from dtq.schedule.decide import Start, decide
 from dtq.schedule.entry import Entry
-from dtq.schedule.outcome import advance
+from dtq.schedule.outcome import advance, unreadable
 from dtq.schedule.spec import ScheduleSpec, parse_spec
 from dtq.schedule.store import ANY, Observed, ScheduleStore
 from dtq.schedule.trigger import forget, trigger
@@ -301,3 +301,46 @@ async def test_names_and_successes_of_no_schedule_are_passed_over(schedules: Sch
     assert found == ["a", "z"]
     assert await schedules.successes() == {"a": (12, "o")}
     assert (await schedules.due(10, 1000)).broken == {}
+
+
+async def test_an_entry_that_somebody_wrote_over_is_reported_and_harms_no_other(schedules: ScheduleStore, tasks: Queue) -> None:
+    for name in ("bad", "n"):
+        await make_due(schedules, name)
+    await tasks.client.set("{dtq:schedules}:e:bad", "oops")
+    taken = await schedules.due(10, 1000)
+    assert ([entry.name for entry in taken.entries], list(taken.broken)) == (["n"], ["bad"])
+    assert [entry.name for entry in (await schedules.list())[0]] == ["n"]
+    assert await schedules.get("bad") is None
+    with pytest.raises(QueueDamaged, match="'dtq:schedules'"):
+        await schedules.put("bad", spec())
+
+
+async def test_histories_that_somebody_wrote_over_begin_anew(schedules: ScheduleStore, tasks: Queue) -> None:
+    entry = await make_due(schedules)
+    for kind in ("events", "ok", "bad"):
+        await tasks.client.set(f"{{dtq:schedules}}:{kind}:n", "oops")
+    await tasks.client.set("{dtq:schedules}:success", "oops")
+    history = await schedules.history("n")
+    assert (history.events, history.succeeded, history.failed) == ([], [], [])
+    assert await schedules.newest_events(["n"]) == [None]
+    now = await schedules.now()
+    await schedules.advance([unreadable(entry, "no time zone", now)])
+    await schedules.observe(entry, [Observed("00000000000000001t-default", now, "succeeded", now)], None)
+    assert [event.reason for event in (await schedules.history("n")).events] == ["InvalidSchedule"]
+
+
+@pytest.mark.parametrize("key", ["names", "due", "watch"])
+async def test_a_list_of_schedules_that_somebody_wrote_over_is_told_and_can_be_made_anew(
+    schedules: ScheduleStore, tasks: Queue, key: str
+) -> None:
+    entry = await make_due(schedules)
+    await schedules.advance([advance(entry, decide(entry, await schedules.now()), await schedules.now())])
+    await tasks.client.delete(f"{{dtq:schedules}}:{key}")
+    await tasks.client.set(f"{{dtq:schedules}}:{key}", "oops")
+    with pytest.raises(QueueDamaged, match="'dtq:schedules'"):
+        await (schedules.list() if key == "names" else schedules.due(10, 1000) if key == "due" else schedules.watched(10, 1000))
+    await tasks.client.delete(f"{{dtq:schedules}}:{key}")
+    assert await schedules.put("n", spec()) == "unchanged"
+    assert [found.name for found in (await schedules.list())[0]] == ["n"]
+    assert (await schedules.due(10, 1000)).next is not None
+    assert (await schedules.watched(10, 1000)).entries == []

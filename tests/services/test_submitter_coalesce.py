@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+from dtq.errors import IdempotencyConflict, QueueDamaged, QueueFull, QueueUnavailable
 from dtq.job import NewJob, State
 from dtq.queue import Submitted
 from dtq_submitter import coalesce
@@ -34,6 +34,8 @@ class FakeQueue:
             if job.payload == b"conflict":
                 raise IdempotencyConflict("used", index)
         for queue in {job.queue for job in jobs}:
+            if queue == "damaged":
+                raise QueueDamaged(queue, "WRONGTYPE")
             count = sum(job.queue == queue for job in jobs)
             if count > self.room.get(queue, count):
                 raise QueueFull(queue)
@@ -126,3 +128,15 @@ async def test_calls_are_bounded_in_bytes() -> None:
     large = "x" * (coalesce.MAX_BYTES // 2 + 1)
     await submit_all(Coalescer(queue), [job(large), job(large), job(large)])
     assert [len(call) for call in queue.calls] == [1, 1, 1]
+
+
+async def test_a_damaged_queue_refuses_its_own_jobs_only() -> None:
+    jobs = [job(str(number), ("a", "damaged", "b")[number % 3]) for number in range(30)]
+    done = await submit_all(Coalescer(FakeQueue()), jobs)
+    for one, answer in zip(jobs, done, strict=True):
+        if one.queue == "damaged":
+            assert isinstance(answer, QueueDamaged)
+            assert answer.queue == "damaged"
+        else:
+            assert isinstance(answer, Submitted)
+            assert answer.id == one.payload.decode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from submitter_api import EMAIL, NOWHERE, Running, running
 
 from dtq.apikeys import ApiKey, new_key
 from dtq.job import JobError, State, TerminalJob
+from dtq.queue import keys
 from dtq.queue.claims import Claims, Finish
 from dtq.registry import JobType
 from dtq.requests import Requests
@@ -301,6 +303,27 @@ def request_of(method: str, pattern: str) -> dict[str, Any]:
     if method == "PUT":
         return {"json": SPEC}
     return {"json": {"jobs": [EMAIL]} if pattern.endswith("batch") else EMAIL} if pattern.startswith("/submit") else {}
+
+
+@pytest.mark.parametrize("path", ["/submit", "/queues/bad", "/jobs?queue=bad"])
+async def test_a_damaged_queue_is_as_documented(api: Running, document: dict[str, Any], path: str) -> None:
+    """It is named, with what to do; nothing else is refused, and nothing is a failure of the server's own."""
+    await api.queue.client.set(keys.lane("bad", "n"), "oops")
+    await api.queue.client.sadd(keys.QUEUES, "bad")
+    checker = Checker(document)
+    if path == "/submit":
+        answers = await asyncio.gather(*(api.post({**EMAIL, "queue": name}) for name in ("default", "bad", "default")))
+        assert [answer.status_code for answer in answers] == [202, 500, 202]
+        answer = answers[1]
+    else:
+        answer = await api.http.get(path)
+    checker.check(path.partition("?")[0].replace("/bad", "/{queue}"), answer)
+    problem = answer.json()
+    assert (answer.status_code, problem["type"], problem["queue"]) == (500, "urn:dtq:problem:queue-damaged", "bad")
+    assert problem["detail"].startswith("a key of 'bad' in Redis is not as DTQ wrote it (WRONGTYPE")
+    assert problem["detail"].endswith("repair or delete the key")
+    for healthy in ("/jobs", "/queues", "/queues/default", "/metrics"):
+        assert (await api.http.get(healthy)).status_code == 200
 
 
 async def test_servers_that_are_away_are_as_documented(away: Running) -> None:

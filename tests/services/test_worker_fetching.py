@@ -141,6 +141,30 @@ async def test_a_damaged_queue_does_not_keep_the_others_from_work(bench: Bench) 
         assert (await bench.run("echo")).state == "succeeded"
 
 
+async def test_a_damaged_queue_is_left_alone_for_a_while_and_served_once_repaired(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many words come that there may be work in it."""
+    monkeypatch.setattr("dtq_worker.fetcher.DAMAGED_PAUSE", 1.0)
+    worker = await bench.worker(queues="broken,default")
+    await bench.run("echo", queue="broken")
+    claims: list[str] = []
+    claim = worker._claims.claim
+
+    async def counted(queue: str, count: int, **kwargs: Any) -> Any:
+        claims.append(queue)
+        return await claim(queue, count, **kwargs)
+
+    monkeypatch.setattr(worker._claims, "claim", counted)
+    await bench.queue.client.set(keys.delayed("broken"), "oops")
+    began = time.monotonic()
+    for number in range(50):
+        await bench.queue.client.rpush(keys.wake("broken"), "1")
+        await bench.run("echo", {"text": str(number)})
+    assert claims.count("broken") <= 1 + (time.monotonic() - began)
+    waiting = asyncio.create_task(bench.run("echo", queue="broken"))
+    await bench.queue.client.delete(keys.delayed("broken"))
+    assert (await waiting).state == "succeeded"
+
+
 async def test_unforeseen_faults_do_not_end_the_tasks_that_claim(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """One in the look for lost claims, one in the claim's answer, two in the look for new queues."""
     worker = await bench.worker(queues="*")

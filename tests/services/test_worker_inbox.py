@@ -123,3 +123,15 @@ async def test_a_job_damaged_on_its_way_is_given_back(bench: Bench) -> None:
     await idle_in(bench, "default")
     await bench.queue.client.rpush(keys.box("default", worker.name), b"\xff not json")
     assert (await bench.run("echo")).state == "succeeded"
+
+
+@pytest.mark.parametrize("what", ["wake", "box"])
+async def test_a_list_that_somebody_wrote_over_holds_up_no_other_queue(bench: Bench, what: str) -> None:
+    """The read of all lists breaks on it, and no job would be handed over any more."""
+    worker = await bench.worker(queues="bad,default")
+    await idle_in(bench, "bad", "default")
+    await bench.queue.client.set(keys.wake("bad") if what == "wake" else keys.box("bad", worker.name), "oops")
+    for _ in range(3):
+        await idle_in(bench, "default")
+        assert (await bench.run("echo")).state == "succeeded"
+    assert (await bench.run("echo", queue="bad")).state == "succeeded"

@@ -22,6 +22,7 @@ from dtq.errors import (
     InvalidRequest,
     InvalidSchedule,
     NotFound,
+    QueueDamaged,
     QueueFull,
     Unavailable,
 )
@@ -130,6 +131,7 @@ def test_queue_numbers() -> None:
         (429, "queue-full", QueueFull),
         (429, "too-many-waits", Unavailable),
         (500, "internal", Unavailable),
+        (500, "queue-damaged", QueueDamaged),
         (503, "unavailable", Unavailable),
     ],
 )
@@ -144,6 +146,11 @@ def test_invalid_request_names_the_fields() -> None:
     error = error_of(422, answer.content)
     assert isinstance(error, InvalidRequest)
     assert error.errors == [("payload.to", "required")]
+
+
+def test_a_damaged_queue_is_named() -> None:
+    error = error_of(500, problem(500, "queue-damaged", queue="mail", reason="WRONGTYPE").content)
+    assert str(error) == str(QueueDamaged("mail", "WRONGTYPE"))
 
 
 def test_illegal_transition_tells_the_state() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client import generate_latest
 
-from dtq.errors import QueueUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.queue import QueueStats
 from dtq.retry import Backoff
 from dtq.roles import Role, Roles, each
@@ -46,7 +46,7 @@ class Steps:
         return outcome
 
 
-@pytest.mark.parametrize("fault", [QueueUnavailable("away"), ValueError("a bug")])
+@pytest.mark.parametrize("fault", [QueueUnavailable("away"), QueueDamaged("dtq:schedules", "WRONGTYPE"), ValueError("a bug")])
 async def test_a_role_goes_on_after_faults(fault: Exception) -> None:
     stop = asyncio.Event()
     steps = Steps(stop, fault, fault, 0.0)
@@ -149,3 +149,15 @@ def test_queue_gauges_vanish_when_they_cannot_be_renewed() -> None:
     stale = generate_latest(registry).decode()
     assert "dtq_queue_demand{" not in stale
     assert "dtq_redis_memory_used_bytes{" not in stale
+
+
+async def test_a_damaged_queue_is_no_fault_of_a_step_over_all() -> None:
+    seen = []
+
+    async def act(name: str) -> None:
+        if name == "bad":
+            raise QueueDamaged(name, "WRONGTYPE")
+        seen.append(name)
+
+    await each(["a", "bad", "b"], act, 1)
+    assert seen == ["a", "b"]

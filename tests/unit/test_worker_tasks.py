@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from redis.exceptions import ResponseError
 
-from dtq.errors import Permanent, QueueUnavailable
+from dtq.errors import Permanent, QueueDamaged, QueueUnavailable
 from dtq.job import JobError, TerminalJob
 from dtq.queue.claims import ClaimedJob, Finish, Finished
 from dtq.retry import Backoff
@@ -56,7 +56,8 @@ class Bench:
         self.claims = FakeClaims()
         self.rows: list[TerminalJob] = []
         self.dropped: list[str] = []
-        self.reporter = Reporter(self.claims, self._recorded, lambda _: None, self._spoiled, self.dropped.append)  # type: ignore[arg-type]
+        self.shunned: list[str] = []
+        self.reporter = Reporter(self.claims, self._recorded, lambda _: None, self._spoiled, self.dropped.append, self.shunned.append)  # type: ignore[arg-type]
 
     def _recorded(self, _queue: str, _entry: str, rows: list[TerminalJob], _size: int) -> None:
         self.rows += rows
@@ -98,7 +99,33 @@ async def test_an_ending_refused_in_any_form_is_dropped_for_recovery() -> None:
     assert bench.reporter.jobs() == []
 
 
-@pytest.mark.parametrize("error", [ResponseError("WRONGTYPE"), QueueUnavailable("away")], ids=["damaged", "away"])
+async def test_a_damaged_queue_holds_up_no_other_and_no_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it does not take is sent again later; meanwhile it is told, and the others' endings go at once."""
+    monkeypatch.setattr(Backoff, "delay", lambda *_: 3600.0)
+    bench = Bench()
+    bench.claims.refuse = lambda queue, _: QueueDamaged(queue, "WRONGTYPE") if queue == "bad" else None
+    for number in range(20):
+        await bench.report(ending(number, "bad"), ending(number))
+    assert {job for job in bench.claims.taken if job.endswith("default")} == {f"{number}-default" for number in range(20)}
+    assert bench.claims.refused == 1
+    assert bench.shunned == ["bad"]
+    assert (bench.reporter.backlog, bench.dropped) == (20, [])
+    await bench.reporter.close()
+
+
+async def test_a_damaged_queue_that_was_repaired_takes_its_endings() -> None:
+    bench = Bench()
+    bench.claims.refuse = lambda queue, _: QueueDamaged(queue, "WRONGTYPE") if bench.claims.refused < 50 else None
+    for number in range(600):
+        bench.reporter.add(ending(number, "bad"))
+    async with asyncio.timeout(10):
+        while bench.reporter.backlog:
+            await asyncio.sleep(0)
+    assert set(bench.claims.taken.values()) == {"k"}
+    assert len(bench.rows) == 600
+
+
+@pytest.mark.parametrize("error", [ResponseError("no"), QueueUnavailable("away")], ids=["refused", "away"])
 async def test_a_queue_that_refuses_everything_keeps_its_endings_until_it_is_repaired(error: Exception) -> None:
     bench = Bench()
     bench.claims.refuse = lambda queue, _: error if queue == "bad" and bench.claims.refused < 60 else None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import structlog
 
+from dtq.errors import QueueDamaged
 from dtq.queue import Queue
 from dtq.roles import each
 from dtq.storage import Store
@@ -92,7 +95,8 @@ class Sweeper:
             return self.EVERY
         full = False
         for name in names:
-            full = await self._sweep(name) or full
+            with contextlib.suppress(QueueDamaged):  # the others' results are stored
+                full = await self._sweep(name) or full
         return 0.0 if full else self.EVERY
 
     async def _sweep(self, name: str) -> bool:

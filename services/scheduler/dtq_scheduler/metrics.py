@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -11,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from dtq import __version__
+from dtq.errors import QueueDamaged
 from dtq.queue import Queue, QueueStats
 from dtq.schedule.entry import Entry
 from dtq.schedule.store import ScheduleStore
@@ -146,12 +148,13 @@ class Gauges:
     async def step(self) -> float:
         """Renew."""
         if self._steps % self.SUCCESSES_EVERY == 0:
-            self._successes = await self._schedules.successes()
+            with contextlib.suppress(QueueDamaged):  # the numbers of queues are shown all the same
+                self._successes = await self._schedules.successes()
         self._steps += 1
         names = await self._queue.queues()
         stats: list[QueueStats] = []
         for start in range(0, len(names), self.AT_ONCE):
-            stats += await self._queue.stats(names[start : start + self.AT_ONCE])
+            stats += await self._queue.stats(names[start : start + self.AT_ONCE], damaged=False)
         client = self._queue.client
         ages = {queue.name: await outbox_age_seconds(client, queue.name) for queue in stats if queue.outbox}
         self._collector.renew(stats, self._successes, ages, await memory(client))

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import structlog
 
-from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+from dtq.errors import IdempotencyConflict, QueueDamaged, QueueFull, QueueUnavailable
 from dtq.job import NewJob
 from dtq.queue import Submitted
 
@@ -50,7 +50,7 @@ class Coalescer:
         """Return when the job is durable.
 
         Raises:
-            QueueFull, IdempotencyConflict: this job was refused; others of its call are not touched.
+            QueueFull, QueueDamaged, IdempotencyConflict: this job was refused; others of its call are not touched.
             QueueUnavailable: the queue does not answer, or too much is waiting for it.
         """
         if len(self._waiting) >= MAX_WAITING:
@@ -100,6 +100,9 @@ class Coalescer:
             except QueueFull as error:
                 await self._fill(batch, error)
                 return
+            except QueueDamaged as error:
+                await self._part(batch, error)
+                return
             except Exception as error:  # noqa: BLE001 - passed on to those who wait
                 _fail(batch, error)
                 return
@@ -115,6 +118,15 @@ class Coalescer:
                 return await self._queue.submit([job for job, _ in batch])
         except TimeoutError:
             raise QueueUnavailable(f"Redis did not answer within {CALL_SECONDS:g} s") from None
+
+    async def _part(self, batch: list[_Waiting], error: QueueDamaged) -> None:
+        """Some queue can take none: settle each queue alone."""
+        groups = _by_queue(batch)
+        if len(groups) == 1:
+            _fail(batch, error)
+            return
+        for group in groups.values():
+            await self._settle(group)
 
     async def _fill(self, batch: list[_Waiting], error: QueueFull) -> None:
         """Some queue cannot take its share: settle each queue alone, and of the full one as many as it takes, in order."""
@@ -159,4 +171,6 @@ def _copy(error: Exception) -> Exception:
         return type(error)(*error.args)
     if isinstance(error, QueueFull):
         return QueueFull(error.queue, error.retry_after)
+    if isinstance(error, QueueDamaged):
+        return QueueDamaged(error.queue, error.reason)
     return error

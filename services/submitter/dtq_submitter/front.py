@@ -130,7 +130,7 @@ class Front:
 
     def _explain(self, error: Exception, path: str) -> Problem:
         problem = problem_of(error)
-        if problem.status == 500:
+        if problem.kind == "internal":
             _log.error("request_failed", path=path[:200], exc_info=error)
         return problem
 

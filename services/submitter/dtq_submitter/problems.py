@@ -16,6 +16,7 @@ from dtq.errors import (
     InvalidRequest,
     InvalidSchedule,
     NotFound,
+    QueueDamaged,
     QueueFull,
     QueueUnavailable,
     ReplicasMissing,
@@ -82,6 +83,8 @@ def problem_of(error: Exception) -> Problem:
     if isinstance(error, QueueFull):
         detail = f"{error}; send it again in {error.retry_after} s"
         return Problem(429, "queue-full", detail, headers={"Retry-After": str(error.retry_after)})
+    if isinstance(error, QueueDamaged):
+        return Problem(500, "queue-damaged", str(error), extra={"queue": error.queue, "reason": error.reason})
     if isinstance(error, Unavailable):
         return _unavailable(error)
     if isinstance(error, DtqError):

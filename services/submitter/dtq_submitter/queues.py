@@ -30,8 +30,8 @@ def queues_router(services: Services) -> APIRouter:
 
     @router.get("/queues", operation_id="list_queues", summary="List queues", responses=answers({200: QUEUES}, 503))
     async def list_() -> Response:
-        """Every queue ever submitted to, with its numbers."""
-        found = await services.queue.stats(await services.queue.queues())
+        """Every queue ever submitted to, with its numbers; without those whose keys somebody damaged."""
+        found = await services.queue.stats(await services.queue.queues(), damaged=False)
         return Json({"queues": [queue_document(stats) for stats in found]})
 
     @router.get("/queues/{queue}", operation_id="get_queue", summary="Show a queue", responses=one)

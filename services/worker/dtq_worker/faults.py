@@ -6,7 +6,7 @@ import traceback
 
 import structlog
 
-from dtq.errors import Unavailable
+from dtq.errors import QueueDamaged, Unavailable
 from dtq.retry import Backoff
 
 __all__ = ["Faults", "trace"]
@@ -29,9 +29,12 @@ class Faults:
         self.count = 0
 
     def note(self, error: Exception) -> float:
-        """Count a fault; the seconds to wait. A server that is away is the caller's to log, all else is told here."""
+        """Count a fault; the seconds to wait.
+
+        A server that is away is the caller's to log, damage has been told where it was met, all else is told here.
+        """
         self.count += 1
-        if not isinstance(error, Unavailable):
+        if not isinstance(error, (Unavailable, QueueDamaged)):
             fields = {"exception": trace(error)} if self.count == 1 else {}
             log.error("duty_failed", duty=self._duty, failures=self.count, error=str(error), **fields)
         return self._backoff.delay(self.count)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 import structlog
 from redis.exceptions import RedisError
 
-from dtq.errors import QueueUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.queue import Queue
 from dtq.queue.claims import Claim, ClaimedJob, Claims
 from dtq_worker.executor import Executor
@@ -45,6 +45,9 @@ nothing is claimed."""
 UNSENT_PAUSE = 0.1
 """Seconds until the next look at them."""
 
+DAMAGED_PAUSE = 5.0
+"""Seconds for which a queue whose keys somebody damaged is left alone, so that it holds up no other."""
+
 NEW_QUEUES = 0.5
 """Seconds between looks for queues that did not exist before (QUEUES=*)."""
 
@@ -65,6 +68,8 @@ class Fetcher:
         self._names: list[str] = list(self._fixed or [])
         self._hot: dict[str, None] = dict.fromkeys(self._names)
         self._due: dict[str, float] = {}
+        self._shunned: dict[str, float] = {}
+        """Damaged queues, and until when nothing is claimed from them."""
         self._work = asyncio.Event()
         self._idle_rounds = 0
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,7 +117,7 @@ class Fetcher:
                 if isinstance(error, QueueUnavailable):
                     log.warning("queue_away", error=str(error), failures=faults.count)
                 await self._pause(delay)
-                self._hot.update(dict.fromkeys(self._names))
+                self._heat(self._names)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not past a stop."""
@@ -149,9 +154,11 @@ class Fetcher:
         except Exception as error:
             self._recovery.doubt(name)
             self._hot.pop(name, None)
-            if isinstance(error, QueueUnavailable) or not isinstance(error, RedisError):
+            if isinstance(error, QueueUnavailable) or not isinstance(error, (RedisError, QueueDamaged)):
                 raise
-            log.error("queue_damaged", queue=name, error=str(error))  # from outside: the other queues go on
+            if isinstance(error, RedisError):
+                log.error("queue_damaged", queue=name, error=str(error))
+            self.shun(name)
             return
         self._note(name, claim, wanted)
 
@@ -167,15 +174,26 @@ class Fetcher:
             self._names.remove(name)
             self._names.append(name)
 
+    def _heat(self, names: Iterable[str]) -> None:
+        now = time.monotonic()
+        for name in names:
+            if self._shunned.get(name, 0.0) <= now:
+                self._hot[name] = None
+
     def _heat_due(self) -> None:
         now = time.monotonic()
         for name in [name for name, due in self._due.items() if due <= now]:
             del self._due[name]
-            self._hot[name] = None
+            self._heat([name])
+
+    def shun(self, name: str) -> None:
+        """Leave a damaged queue alone for a while."""
+        self._shunned[name] = self._due[name] = time.monotonic() + DAMAGED_PAUSE
+        self._hot.pop(name, None)
 
     def expect(self, name: str, seconds: float) -> None:
         """A job of queue ``name`` becomes due in so many ``seconds``: be there, even if nothing else comes meanwhile."""
-        due = time.monotonic() + seconds
+        due = max(time.monotonic() + seconds, self._shunned.get(name, 0.0))
         if name in self._names and due < self._due.get(name, float("inf")):
             self._due[name] = due
             self._work.set()
@@ -197,7 +215,7 @@ class Fetcher:
         except TimeoutError:
             if next_due is None or next_due > time.monotonic():
                 self._idle_rounds = min(self._idle_rounds + 1, 8)
-                self._hot.update(dict.fromkeys(self._names))
+                self._heat(self._names)
 
     async def _wait_for_slot(self) -> None:
         self._executor.changed.clear()
@@ -207,7 +225,7 @@ class Fetcher:
                 return
             names = list(self._inbox.offers)
             await self._inbox.withdraw(names)
-            self._hot.update(dict.fromkeys(names))
+            self._heat(names)
         await self._executor.changed.wait()
 
     def _arrived(self, name: str, job: ClaimedJob | None) -> None:
@@ -215,13 +233,13 @@ class Fetcher:
         if job is not None:
             self._executor.start([job])
         self._idle_rounds = 0
-        self._hot[name] = None
+        self._heat([name])
         self._work.set()
 
     def _doubt(self, name: str) -> None:
         """A job may have been lost on its way into the inbox."""
         self._recovery.doubt(name)
-        self._hot[name] = None
+        self._heat([name])
         self._work.set()
 
     # ------------------------------------------------------------------ which queues

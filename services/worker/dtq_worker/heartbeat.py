@@ -21,7 +21,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dtq.config import Settings
-from dtq.errors import QueueUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.queue.claims import Claims
 from dtq.queue.connection import Client, connect, translated
 from dtq.roles import each
@@ -179,6 +179,8 @@ class Heartbeat:
         try:
             renewal = await claims.renew(queue)
             self._last_turn = time.monotonic()
+        except QueueDamaged:
+            return
         except RedisError as error:  # its keys were damaged from outside: the other queues' leases matter all the more
             if queue not in self._damaged:
                 log.error("queue_damaged", queue=queue, error=str(error))

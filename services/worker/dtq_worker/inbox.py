@@ -15,12 +15,12 @@ import contextlib
 from collections.abc import Callable, Iterable
 
 import structlog
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from dtq.errors import QueueUnavailable
 from dtq.queue import Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, read_box
-from dtq.queue.connection import ANSWER_TIMEOUT, Client, connect, translated
+from dtq.queue.connection import ANSWER_TIMEOUT, Client, ask_each, connect, translated
 from dtq_worker.faults import Faults, trace
 
 __all__ = ["MAX_BLOCKING_QUEUES", "MAX_OFFERS", "Inbox"]
@@ -92,9 +92,13 @@ class Inbox:
         while found is None and self._reads.get(names) is asyncio.current_task():
             try:
                 client = await self._blocking()
-                async with asyncio.timeout(READ_TIMEOUT + ANSWER_TIMEOUT):
-                    with translated():
-                        found = await client.blpop([*boxes, *tokens], timeout=READ_TIMEOUT)
+                try:
+                    async with asyncio.timeout(READ_TIMEOUT + ANSWER_TIMEOUT):
+                        with translated():
+                            found = await client.blpop([*boxes, *tokens], timeout=READ_TIMEOUT)
+                except ResponseError:
+                    if not await self._mend(boxes | tokens):
+                        raise
             except (QueueUnavailable, TimeoutError):
                 self._doubt_all(names)
                 await asyncio.sleep(0.2)  # the next claim meets the fault and reports it
@@ -108,6 +112,17 @@ class Inbox:
             self._deliver(boxes[key], content)
         else:
             self._arrived(tokens[key], None)
+
+    async def _mend(self, lists: dict[bytes, str]) -> bool:
+        """Remove what somebody put in place of lists, as a read of all breaks on it: boxes and tokens are soon made anew."""
+        places = [key.decode() for key in lists]
+        kinds = await ask_each(self._queue.client, places, [("TYPE", place) for place in places])
+        odd = {place: kind.decode() for place, kind in zip(places, kinds, strict=True) if kind not in (b"list", b"none")}
+        for place, kind in odd.items():
+            log.error("queue_damaged", queue=lists[place.encode()], error=f"{place} was a {kind}, not a list; it is removed")
+            with translated():
+                await self._queue.client.delete(place)
+        return bool(odd)
 
     def _deliver(self, name: str, content: bytes) -> None:
         self._offers.discard(name)

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 import structlog
 from redis.exceptions import RedisError
 
-from dtq.errors import QueueUnavailable, StoreUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable, StoreUnavailable
 from dtq.job import TerminalJob
 from dtq.queue import keys
 from dtq.queue.connection import Client, translated
@@ -124,12 +124,12 @@ class Recorder:
             by_queue.setdefault(batch.queue, []).append(batch)
         for queue, stored in by_queue.items():
             try:
-                with translated():
+                with translated(keys.prefix(queue)):
                     if self._kept_long:  # before the entries go: as long as they are there, another will do it
                         await keep_no_longer(self._client, queue, (row for batch in stored for row in batch.rows), self._result_ms)
                     await self._client.xdel(keys.outbox(queue), *(batch.entry for batch in stored))
-            except QueueUnavailable:
-                pass  # whoever needs the queue reports it
+            except (QueueUnavailable, QueueDamaged):
+                pass  # whoever needs the queue reports the one, and the other has been told
             except RedisError as error:  # its keys were damaged from outside: the other queues' entries go
                 log.error("queue_damaged", queue=queue, error=str(error))
 

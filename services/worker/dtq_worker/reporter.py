@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from collections.abc import Callable
 
 import structlog
 from redis.exceptions import DataError, RedisError
 
-from dtq.errors import QueueUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.job import TerminalJob
 from dtq.queue.claims import ClaimedJob, Claims, Finished
 from dtq_worker.faults import Faults, trace
@@ -25,6 +27,9 @@ MAX_BYTES = 4 * 1024 * 1024
 TRIES = 3
 """Refusals after which a batch is split, and an ending refused by itself is taken for the one at fault."""
 
+SETTLING = 0.05
+"""Seconds between two looks, at a stop, whether only damaged queues hold up the rest."""
+
 log = structlog.get_logger("dtq.worker")
 
 
@@ -38,6 +43,10 @@ class _Line:
         """Refused batches in a row."""
         self.accepted = 0
         """Endings taken. If some were since an ending was first refused, it is not the queue that is at fault."""
+        self.faults = Faults("reporter", base=0.05, cap=2.0)
+        self.retry_at = 0.0
+        """When a batch that was refused is sent again: other queues' go before it."""
+        self.damaged = False
 
     def head(self) -> list[Ending]:
         """The next batch."""
@@ -53,6 +62,8 @@ class _Line:
         del self.endings[:count]
         self.accepted += count
         self.refusals = 0
+        self.damaged = False
+        self.faults.clear()
         self.limit = min(BATCH, self.limit * 2)
 
     def refused(self, count: int, error: Exception) -> Ending | None:
@@ -80,7 +91,7 @@ class Reporter:
     ``recorded(queue, outbox entry, rows, bytes)`` gets what is now terminal; ``counted`` every ending sent. An ending
     that the server refuses while it takes others is replaced by ``spoiled(ending, error)``; if that is refused too, it is
     given up: ``doubted(queue)`` has its claim given back. So it has claims that this worker does not know of, which a server
-    may have that has taken over from another.
+    may have that has taken over from another. What a damaged queue does not take is kept for it: ``damaged(queue)`` is told.
     """
 
     def __init__(
@@ -90,16 +101,19 @@ class Reporter:
         counted: Callable[[list[Ending]], None],
         spoiled: Callable[[Ending, Exception], Ending],
         doubted: Callable[[str], None],
+        damaged: Callable[[str], None],
     ) -> None:
         """Send through ``claims``."""
         self._spoiled = spoiled
         self._doubted = doubted
+        self._damaged = damaged
         self._claims = claims
         self._recorded = recorded
         self._counted = counted
         self._pending: dict[str, _Line] = {}
         self._task: asyncio.Task[None] | None = None
         self._faults = Faults("reporter", base=0.05, cap=2.0)
+        self._added = asyncio.Event()
 
     def add(self, ending: Ending) -> None:
         """Take an ending; it is sent as soon as the previous call returns."""
@@ -107,6 +121,7 @@ class Reporter:
         if queue not in self._pending:
             self._pending[queue] = _Line()
         self._pending[queue].endings.append(ending)
+        self._added.set()
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._send_all(), name="reporter")
 
@@ -121,19 +136,29 @@ class Reporter:
 
     async def _send_all(self) -> None:
         while self._pending:
-            queue, line = next(iter(self._pending.items()))
+            self._added.clear()
+            now = time.monotonic()
+            queue = next((name for name, line in self._pending.items() if line.retry_at <= now), None)
+            if queue is None:
+                await self._wait(min(line.retry_at for line in self._pending.values()) - now)
+                continue
+            line = self._pending[queue]
             batch = line.head()
             try:
                 done = await self._claims.finish(queue, [ending.finish for ending in batch])
             except Exception as error:  # noqa: BLE001 - without this task no attempt would ever end
                 self._pending[queue] = self._pending.pop(queue)  # the next try is another queue's, if there is one
-                delay = self._faults.note(error)
                 log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
                 if isinstance(error, QueueUnavailable):
                     self._doubted(queue)
+                    await asyncio.sleep(self._faults.note(error))
+                    continue
+                line.retry_at = time.monotonic() + line.faults.note(error)
+                if isinstance(error, QueueDamaged):
+                    line.damaged = True
+                    self._damaged(queue)
                 else:
                     self._refused(queue, line, len(batch), error)
-                await asyncio.sleep(delay)
                 continue
             self._faults.clear()
             line.took(len(batch))
@@ -144,6 +169,12 @@ class Reporter:
                 self._confirmed(queue, batch, done)
             except Exception as error:  # noqa: BLE001 - they have ended; what follows from it can be found again
                 log.error("duty_failed", duty="reporter", error=str(error), exception=trace(error))
+
+    async def _wait(self, seconds: float) -> None:
+        """Wait until a refused batch is to be sent again, or there is something else to send."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._added.wait()
 
     def _refused(self, queue: str, line: _Line, count: int, error: Exception) -> None:
         """Split a batch that is refused again and again, until what is at fault stands alone; the others go on."""
@@ -175,9 +206,9 @@ class Reporter:
         self._counted(batch + repeated)
 
     async def flush(self) -> None:
-        """Return when everything is sent."""
-        while self._task is not None and not self._task.done():
-            await asyncio.shield(self._task)
+        """Return when everything is sent, but for what damaged queues do not take."""
+        while self._task is not None and not self._task.done() and not all(line.damaged for line in self._pending.values()):
+            await asyncio.wait({self._task}, timeout=SETTLING)
 
     async def close(self) -> None:
         """Give up on what is not sent; its jobs run again elsewhere."""

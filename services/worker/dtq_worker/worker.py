@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import secrets
 import socket
@@ -11,7 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from dtq.config import Settings
-from dtq.errors import Permanent, QueueUnavailable
+from dtq.errors import Permanent, QueueDamaged, QueueUnavailable
 from dtq.queue import Queue
 from dtq.queue.claims import Claims
 from dtq.registry import Registry
@@ -66,7 +67,7 @@ class Worker:
         self._recorder = Recorder(store, queue.client, settings.resultttl * 1000)
         self._keeping_long = False
         recovery = Recovery(queue.client, self._claims, self._held)
-        self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt)
+        self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt, self._shun)
         self._fetcher = Fetcher(queue, self._claims, self._executor, recovery, lambda: self._reporter.backlog)
         self._heartbeat = Heartbeat(settings, self.name, queue.cluster, self._queues_to_renew, self._on_cancels, self._on_lost)
 
@@ -100,7 +101,8 @@ class Worker:
             await asyncio.wait_for(self._reporter.flush(), 10.0)
             await asyncio.to_thread(self._heartbeat.stop)  # a beat after the good-bye would bring the name back
             for name in self._fetcher.names:
-                await self._claims.leave(name)
+                with contextlib.suppress(QueueDamaged):  # its lease there runs out
+                    await self._claims.leave(name)
         except (TimeoutError, QueueUnavailable, RedisError) as error:
             log.warning("left_without_goodbye", error=str(error) or type(error).__name__)
 
@@ -139,6 +141,9 @@ class Worker:
         outcome = unrecordable(ending.outcome, error)
         outcome.cause = Permanent()
         return conclude(ending.finish.job, self.name, outcome, self._policy)
+
+    def _shun(self, queue: str) -> None:
+        self._fetcher.shun(queue)
 
     def _keep_results(self) -> None:
         self._keeping_long = self._recorder.failing

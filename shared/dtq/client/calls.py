@@ -15,6 +15,7 @@ from dtq.errors import (
     InvalidRequest,
     InvalidSchedule,
     NotFound,
+    QueueDamaged,
     QueueFull,
     Unavailable,
 )
@@ -114,6 +115,8 @@ def error_of(status: int, content: bytes, queue: str = "") -> DtqError:
         return AccessDenied(detail)
     if status == 404:
         return NotFound(detail)
+    if kind == "queue-damaged":
+        return QueueDamaged(str(problem.get("queue", queue)), str(problem.get("reason", "")))
     if status >= 500:
         return Unavailable(detail)
     return (InvalidSchedule if kind == "invalid-schedule" else InvalidRequest)(detail, _errors(problem))

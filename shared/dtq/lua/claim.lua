@@ -11,8 +11,8 @@ local p, worker, left, lease = KEYS[1], ARGV[1], tonumber(ARGV[2]), tonumber(ARG
 local now = clock()
 
 local function wait()
-  if ARGV[4] == '1' and redis.call('ZADD', p .. ':idle', 'NX', text(now), worker) == 1 then
-    redis.call('ZADD', p .. ':workers', text(now + lease), worker)
+  if ARGV[4] == '1' and anew('ZADD', p .. ':idle', 'NX', text(now), worker) == 1 then
+    anew('ZADD', p .. ':workers', text(now + lease), worker)
   end
 end
 
@@ -47,7 +47,7 @@ for _, lane in ipairs(LANES) do
   end
 end
 if left < wanted then
-  redis.call('ZADD', p .. ':workers', text(now + lease), worker)
+  anew('ZADD', p .. ':workers', text(now + lease), worker)
 elseif damage then
   return redis.error_reply(damage)
 end

@@ -22,6 +22,15 @@ local function text(n) -- a whole number in full: Lua prints large ones as 1.7e+
   return string.format('%.0f', n)
 end
 
+-- A write into a key, made anew if somebody put something else there: what the key held is lost already.
+local function anew(command, key, ...)
+  local done = redis.pcall(command, key, ...)
+  if type(done) ~= 'table' or not done.err then return done end
+  local why = tostring(done.err)
+  if string.find(why, 'WRONGTYPE', 1, true) or string.find(why, 'value is not', 1, true) then redis.call('DEL', key) end
+  return redis.call(command, key, ...)
+end
+
 -- Reads up to n entries of a lane for a worker, as XREADGROUP gives them; an entry of a job with a record (fields "i", ID)
 -- gets its record appended: t, p, o, n, c, a, sub, rp, lane. Nil if there are none; second, the error of a damaged lane.
 local function read_lane(p, lane, worker, n)
@@ -37,7 +46,8 @@ local function read_lane(p, lane, worker, n)
   for _, entry in ipairs(entries) do
     local fields = entry[2]
     if fields and fields[1] == 'i' then
-      fields[#fields + 1] = redis.call('HMGET', p .. ':job:' .. fields[2], 't', 'p', 'o', 'n', 'c', 'a', 'sub', 'rp', 'lane')
+      local rec = redis.pcall('HMGET', p .. ':job:' .. fields[2], 't', 'p', 'o', 'n', 'c', 'a', 'sub', 'rp', 'lane')
+      fields[#fields + 1] = rec.err and {} or rec
     end
   end
   return entries
@@ -61,18 +71,19 @@ local function wake(p, look)
     local idle = redis.pcall('ZPOPMIN', p .. ':idle')
     local worker = idle[1]
     if not worker then break end
-    local lease = redis.call('ZSCORE', p .. ':workers', worker)
-    if lease and tonumber(lease) > clock() then
+    local lease = redis.pcall('ZSCORE', p .. ':workers', worker)
+    if type(lease) == 'string' and tonumber(lease) > clock() then
       local job = redis.call('EXISTS', p .. ':paused') == 0 and read_first(p, worker)
       if job or look then
-        redis.call('RPUSH', p .. ':box:' .. worker, job or '')
+        anew('RPUSH', p .. ':box:' .. worker, job or '')
       else
         redis.call('ZADD', p .. ':idle', idle[2], worker)
       end
       return
     end
   end
-  if redis.call('LLEN', p .. ':wake') == 0 then redis.call('RPUSH', p .. ':wake', '1') end
+  local tokens = redis.pcall('LLEN', p .. ':wake')
+  if type(tokens) == 'table' or tokens == 0 then anew('RPUSH', p .. ':wake', '1') end
 end
 
 local function pairs_of(flat)
@@ -108,7 +119,8 @@ local function whole(s, default) -- a whole number as text
 end
 
 local function record(p, id)
-  local flat = redis.call('HGETALL', p .. ':job:' .. id)
+  local flat = redis.pcall('HGETALL', p .. ':job:' .. id)
+  if flat.err then redis.call('DEL', p .. ':job:' .. id) end -- somebody wrote over it
   if #flat == 0 then return nil end
   local rec = pairs_of(flat)
   rec.t = utf8(rec.t or '')
@@ -139,7 +151,11 @@ end
 local function promote(p, now, most) -- puts due jobs into their streams; returns how many
   local promoted = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', p .. ':delayed', '-inf', text(now), 'LIMIT', 0, most)) do
-    local lane = redis.call('HGET', p .. ':job:' .. id, 'lane')
+    local lane = redis.pcall('HGET', p .. ':job:' .. id, 'lane')
+    if type(lane) == 'table' then -- somebody wrote over its record: it ends as damaged
+      redis.call('DEL', p .. ':job:' .. id)
+      lane = 'n'
+    end
     redis.call('ZREM', p .. ':delayed', id)
     if lane then
       enqueue(p, id, lane)
@@ -191,10 +207,7 @@ end
 
 -- Keeps finished jobs (id, JSON, id, JSON, ...) under one key for at least so many ms.
 local function keep(key, list, ttl)
-  if type(redis.pcall('HSET', key, unpack(list))) == 'table' then -- an error: somebody wrote over the key
-    redis.call('DEL', key)
-    redis.call('HSET', key, unpack(list))
-  end
+  anew('HSET', key, unpack(list))
   if redis.call('PTTL', key) < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
 end
 
@@ -208,12 +221,12 @@ local function finish_here(p, id, rec, state, now, err, resultttl, deadttl)
   local queue = string.match(p, '{(.*)}')
   local blob = terminal_json(queue, id, rec, state, now, err)
   local failed = state == 'failed'
-  if failed then redis.call('ZADD', p .. ':dead', text(now), id) end
+  if failed then anew('ZADD', p .. ':dead', text(now), id) end
   keep(done_key(p, id, failed), {id, blob}, failed and deadttl or resultttl)
   redis.call('DEL', p .. ':job:' .. id)
   redis.call('HDEL', p .. ':cancel', id)
   redis.call('ZREM', p .. ':delayed', id)
-  redis.call('XADD', p .. ':outbox', '*', 'r', '[' .. blob .. ']')
+  anew('XADD', p .. ':outbox', '*', 'r', '[' .. blob .. ']')
   return blob
 end
 

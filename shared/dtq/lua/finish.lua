@@ -85,7 +85,7 @@ for i = 4, #ARGV, 6 do
       store(done_key(p, id, op == 'f'), id, a)
       blobs[#blobs + 1] = a
       if b == '1' then redis.call('DEL', p .. ':job:' .. id) end
-      if op == 'f' then redis.call('ZADD', p .. ':dead', text(now), id) end
+      if op == 'f' then anew('ZADD', p .. ':dead', text(now), id) end
       if cancels then redis.call('HDEL', p .. ':cancel', id) end
     else
       local rec = keep_record(id, lane, eid)
@@ -121,5 +121,5 @@ for key, list in pairs(results) do
   keep(key, list, string.sub(key, #p + 1, #p + 8) == ':failed:' and deadttl or resultttl)
 end
 local outbox = ''
-if #blobs > 0 then outbox = redis.call('XADD', p .. ':outbox', '*', 'r', '[' .. table.concat(blobs, ',') .. ']') end
+if #blobs > 0 then outbox = anew('XADD', p .. ':outbox', '*', 'r', '[' .. table.concat(blobs, ',') .. ']') end
 return {now, outbox, unpack(odd)}

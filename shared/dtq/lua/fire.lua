@@ -31,7 +31,7 @@ if tick > 0 then
   end
   redis.call('HSET', p .. ':ticks', uid, text(tick))
 else
-  id = string.format('%011x%05xd-%s', now, redis.call('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
+  id = string.format('%011x%05xd-%s', now, anew('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
 end
 if redis.call('EXISTS', p .. ':job:' .. id) == 0 and not finished(p, id) then
   save(p, id, {t = ARGV[6], p = ARGV[7], o = ARGV[8], lane = ARGV[5], sub = text(tick > 0 and tick or now), n = '0', c = '0',

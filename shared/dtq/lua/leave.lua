@@ -17,8 +17,8 @@ for _, lane in ipairs(LANES) do
     redis.pcall('XGROUP', 'DELCONSUMER', p .. ':' .. lane, GROUP, worker)
   end
 end
-redis.call('ZREM', p .. ':idle', worker)
+redis.pcall('ZREM', p .. ':idle', worker)
 redis.call('DEL', p .. ':box:' .. worker)
 wake(p) -- a token that this worker's last blocking read took is given back
-if left > 0 then redis.call('ZADD', p .. ':workers', '0', worker) else redis.call('ZREM', p .. ':workers', worker) end
+if left > 0 then anew('ZADD', p .. ':workers', '0', worker) else redis.pcall('ZREM', p .. ':workers', worker) end
 return left

@@ -8,7 +8,7 @@
 local p, id, lane, eid = KEYS[1], ARGV[1], ARGV[2], ARGV[3]
 local done = finished(p, id)
 if done then return {'done', done} end
-local rec = redis.call('HGETALL', p .. ':job:' .. id)
+local rec = redis.pcall('HGETALL', p .. ':job:' .. id) -- an error has no length: it was written over
 if #rec > 0 then
   lane, eid = string.match(pairs_of(rec).e or '', '^(%a):(.*)$')
 elseif lane == 'h' or lane == 'n' or lane == 'l' then

@@ -7,8 +7,8 @@
 --#include common
 local p = KEYS[1]
 despite_full_memory(p)
-local held = redis.call('ZSCORE', p .. ':workers', ARGV[1])
-redis.call('ZADD', p .. ':workers', text(clock() + tonumber(ARGV[2])), ARGV[1])
+local held = type(redis.pcall('ZSCORE', p .. ':workers', ARGV[1])) == 'string'
+anew('ZADD', p .. ':workers', text(clock() + tonumber(ARGV[2])), ARGV[1])
 local reply = {held and 1 or 0}
 if redis.call('HLEN', p .. ':cancel') > 0 then
   for _, id in ipairs(redis.call('HKEYS', p .. ':cancel')) do reply[#reply + 1] = id end

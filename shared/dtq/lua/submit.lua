@@ -6,31 +6,38 @@
 --       S key lane type options payload mode value idempotency digest   one job; mode 0 now, 1 delay ms, 2 at ms;
 --         idempotency and digest '' when there is no key
 -- Reply {now, answer*n}: an answer is the stream entry id of a job queued now, {id, due ms} of one scheduled, or
---       {0, id} for the repeat of an idempotent request. Errors before anything is written: FULL key, CONFLICT index.
+--       {0, id} for the repeat of an idempotent request. Errors before anything is written: FULL key, CONFLICT index,
+--       DAMAGED key error (a structure of the queue is not what it should be).
 --#include common
 local limit, idemttl = tonumber(ARGV[1]), ARGV[2]
 local now = clock()
 local total = #ARGV
 
 local adding = {} -- new jobs for each of KEYS
+local touched, segments = {}, 0 -- structures of each of KEYS that get something, and the command that tells whether they can
 local keyed = {} -- idempotency key -> {digest, answer} of this batch and of earlier ones
 do
   local i, index = 3, 0
   while i <= total do
     local key = tonumber(ARGV[i + 1])
+    touched[key] = touched[key] or {}
+    segments = segments + 1
     if ARGV[i] == 'P' then
+      touched[key][ARGV[i + 2]] = 'XLEN'
       local n = tonumber(ARGV[i + 5])
       adding[key] = (adding[key] or 0) + n
       i, index = i + 6 + n, index + n
     else
+      touched[key][ARGV[i + 2]] = 'XLEN'
+      if ARGV[i + 6] ~= '0' then touched[key].delayed = 'ZCARD' end
       local idem, fresh = ARGV[i + 8], 1
       if idem ~= '' then
         local where = key .. ':' .. idem
         if keyed[where] then
           fresh = 0
         else
-          local known = redis.call('GET', KEYS[key] .. ':idem:' .. idem)
-          if known then
+          local known = redis.pcall('GET', KEYS[key] .. ':idem:' .. idem)
+          if type(known) == 'string' then -- else it is new, or somebody wrote over it
             local digest, id = string.match(known, '^(%S*) (.*)$')
             keyed[where] = {digest, {0, id}}
             fresh = 0
@@ -46,6 +53,15 @@ do
   end
 end
 
+if segments > 1 then -- a single one is refused by its first write
+  for key, structures in pairs(touched) do
+    for name, command in pairs(structures) do
+      local found = redis.pcall(command, KEYS[key] .. ':' .. name)
+      if type(found) == 'table' then return redis.error_reply('DAMAGED ' .. key .. ' ' .. tostring(found.err)) end
+    end
+  end
+end
+
 if limit > 0 then
   for key, n in pairs(adding) do
     local p = KEYS[key]
@@ -56,10 +72,10 @@ if limit > 0 then
 end
 
 local function schedule(p, lane, jtype, options, payload, due)
-  local id = string.format('%011x%05xd-%s', now, redis.call('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
+  local id = string.format('%011x%05xd-%s', now, anew('INCR', p .. ':seq'), string.match(p, '{(.*)}'))
+  redis.call('ZADD', p .. ':delayed', text(due), id) -- first: if it cannot be, no record is left over
   redis.call('HSET', p .. ':job:' .. id, 't', jtype, 'p', payload, 'o', options, 'lane', lane, 'st', 'scheduled',
     'sub', text(now), 'due', text(due), 'n', '0', 'c', '0', 'a', '', 'rp', '0')
-  redis.call('ZADD', p .. ':delayed', text(due), id)
   return {id, due}
 end
 

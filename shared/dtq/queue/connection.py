@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,12 +33,13 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from dtq.errors import QueueUnavailable
+from dtq.errors import QueueDamaged, QueueUnavailable
+from dtq.queue.damage import damage_of
 from dtq.queue.routing import routed
 from dtq.queue.turns import Line, WaitingPool
 from dtq.sentinel import SCHEME, parse_sentinel
 
-__all__ = ["Client", "call", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
+__all__ = ["Client", "ask_each", "call", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
 
 Client = Any
 """redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
@@ -84,8 +85,11 @@ _CLOSED = "the handler is closed"
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained."""
+def translated(key: str = "") -> Iterator[None]:
+    """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained.
+
+    ``key`` is one of the queue that is asked, if it is one: what is wrong with its keys is a :class:`QueueDamaged` then.
+    """
     try:
         yield
     except _AWAY as error:
@@ -94,11 +98,46 @@ def translated() -> Iterator[None]:
         text = str(error).rpartition(_IN_PIPELINE)[2].lstrip("('\"")
         if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
             raise QueueUnavailable(f"Redis does not serve: {text}") from error
+        if key and (damage := damage_of(key, text)):
+            raise damage from error
         raise
     except RuntimeError as error:
         if _CLOSED in str(error):
             raise QueueUnavailable("Redis does not serve: it has closed the connection") from error
         raise
+
+
+async def ask_each(client: Any, keys: Sequence[str], commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """The answers to commands that only read, in one round trip: each about the queue of its key, and None if that is damaged.
+
+    Raises:
+        QueueUnavailable: the server does not answer.
+        redis.exceptions.ResponseError: it refuses one of them for another reason.
+    """
+
+    async def ask(raising: bool) -> list[Any]:
+        pipe = client.pipeline(transaction=False)
+        for command in commands:
+            pipe.execute_command(*command)
+        return list(await pipe.execute(raise_on_error=raising))
+
+    with translated():
+        try:
+            return await ask(True)
+        except ResponseError:
+            return _readable(keys, await ask(False))
+
+
+def _readable(keys: Iterable[str], answers: Iterable[Any]) -> list[Any]:
+    found = []
+    for key, answer in zip(keys, answers, strict=True):
+        if not isinstance(answer, Exception):
+            found.append(answer)
+            continue
+        with contextlib.suppress(QueueDamaged), translated(key):
+            raise answer
+        found.append(None)
+    return found
 
 
 # ---------------------------------------------------------------------- clients

@@ -11,11 +11,12 @@ import msgspec
 from redis.exceptions import NoScriptError, ResponseError
 
 from dtq.config import QUEUE_NAME, Settings
-from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueFull, QueueUnavailable
+from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueDamaged, QueueFull, QueueUnavailable
 from dtq.ids import is_id, make_id, parse_id, tick_id
 from dtq.job import PRIORITIES, JobView, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts, views
-from dtq.queue.connection import Client, connect, exchange, is_cluster, replicas_of, translated
+from dtq.queue.connection import Client, ask_each, connect, exchange, is_cluster, replicas_of, translated
+from dtq.queue.damage import damage_of
 from dtq.queue.encode import options_json, submit_arguments
 from dtq.queue.kept import keep_no_longer
 from dtq.queue.live import LiveFilter, list_live
@@ -122,7 +123,8 @@ class Run(msgspec.Struct, frozen=True):
 class Queue:
     """All queues in one Redis or Valkey.
 
-    Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer or refuses writes.
+    Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer or refuses writes, and one about
+    a queue :class:`dtq.errors.QueueDamaged` when a key of it is not what it should be.
     """
 
     def __init__(self, client: Client, settings: Settings, *, cluster: bool = False) -> None:
@@ -183,6 +185,7 @@ class Queue:
 
         Raises:
             QueueFull: a queue would exceed MAXQUEUELENGTH.
+            QueueDamaged: a key of a queue is not what it should be.
             IdempotencyConflict: a key was used before with another digest.
             InvalidRequest: on a cluster, the jobs name several queues.
         """
@@ -225,7 +228,13 @@ class Queue:
         now = time.monotonic()
         fresh = {name for name in names if self._known.get(name, 0.0) <= now}
         if fresh:
-            await settled(self.client, keys.QUEUES_SLOT, ("SADD", keys.QUEUES, *fresh))
+            command = ("SADD", keys.QUEUES, *fresh)
+            try:
+                await settled(self.client, keys.QUEUES_SLOT, command)
+            except QueueDamaged:  # the names are lost, and come back with their next jobs
+                with translated():
+                    await self.client.delete(keys.QUEUES)
+                await settled(self.client, keys.QUEUES_SLOT, command)
             self._known |= dict.fromkeys(fresh, now + KNOWN_SECONDS)
 
     async def _reserve(self, jobs: Sequence[NewJob]) -> list[str]:
@@ -237,11 +246,11 @@ class Queue:
         if not keyed:
             return []
         bindings = [(keys.idempotency(str(job.idempotency_key)), f"{job.queue} {job.digest}".encode()) for _, job in keyed]
-        with translated():
-            pipe = self.client.pipeline(transaction=False)
-            for key, mine in bindings:
-                pipe.set(key, mine, nx=True, get=True, px=self.settings.idempotencyttl * 1000)
-            replies = await pipe.execute()
+        try:
+            replies = await self._bind(bindings)
+        except QueueDamaged:
+            await self._forget_odd([key for key, _ in bindings])
+            replies = await self._bind(bindings)
         answers = list(zip(keyed, bindings, replies, strict=True))
         fresh = [key for _, (key, _), known in answers if known is None]
         for (index, _), (_, mine), known in answers:
@@ -251,6 +260,21 @@ class Queue:
         if self.cluster and replicas_of(self.client):
             await self._settle_bindings([key for key, _ in bindings])
         return fresh
+
+    async def _bind(self, bindings: Sequence[tuple[str, bytes]]) -> list[bytes | None]:
+        """What the keys were bound to before; those that were not are now."""
+        with translated(keys.IDEMPOTENCY):
+            pipe = self.client.pipeline(transaction=False)
+            for key, mine in bindings:
+                pipe.set(key, mine, nx=True, get=True, px=self.settings.idempotencyttl * 1000)
+            return list(await pipe.execute())
+
+    async def _forget_odd(self, bound: Sequence[str]) -> None:
+        """Remove what somebody wrote over idempotency keys: it binds nothing any more."""
+        with translated():
+            for key in bound:
+                if await self.client.type(key) not in (b"string", b"none"):
+                    await self.client.delete(key)
 
     async def _settle_bindings(self, bound: Sequence[str]) -> None:
         """Wait for the replicas of each node that has some of the keys. On a single server those of the jobs have them too."""
@@ -293,21 +317,23 @@ class Queue:
         return _view(job_id, parts.queue, await self._run("lookup", parts.queue, job_id, parts.kind, parts.entry))
 
     async def get_many(self, job_ids: Sequence[str]) -> list[JobView | None]:
-        """Several jobs in one round trip, in their order; None for what is no id."""
+        """Several jobs in one round trip, in their order; None for what is no id, and where damage hides the job."""
         script = scripts.load("lookup")
         known = {job_id: parse_id(job_id) for job_id in job_ids if is_id(job_id)}
         if not known:
             return [None] * len(job_ids)
+        places = [keys.prefix(part.queue) for part in known.values()]
+        commands = [
+            ("EVALSHA", script.sha, 1, place, job_id, part.kind, part.entry)
+            for place, (job_id, part) in zip(places, known.items(), strict=True)
+        ]
         for _ in range(2):
-            with translated():
-                pipe = self.client.pipeline(transaction=False)
-                for job_id, part in known.items():
-                    pipe.execute_command("EVALSHA", script.sha, 1, keys.prefix(part.queue), job_id, part.kind, part.entry)
-                try:
-                    replies = await pipe.execute()
-                except NoScriptError:
+            try:
+                replies = await ask_each(self.client, places, commands)
+            except NoScriptError:
+                with translated():
                     await self.client.script_load(script.text)
-                    continue
+                continue
             found = {job_id: _view(job_id, known[job_id].queue, reply) for job_id, reply in zip(known, replies, strict=True)}
             return [found.get(job_id) for job_id in job_ids]
         raise QueueUnavailable("Redis forgets its scripts")
@@ -331,7 +357,7 @@ class Queue:
             IllegalTransition: it is live, or it has succeeded.
         """
         parts = parse_id(job_id)
-        with translated():
+        with translated(keys.prefix(parts.queue)):
             blob = await self.client.hget(keys.done(parts.queue, job_id), job_id)
             if blob is None:
                 blob = await self.client.hget(keys.failed(parts.queue, job_id), job_id)
@@ -368,13 +394,13 @@ class Queue:
     async def finished(self, job_ids: Iterable[str]) -> set[str]:
         """Those of the jobs that are terminal in Redis: one round trip for any number."""
         ids = list(job_ids)
-        with translated():
-            pipe = self.client.pipeline(transaction=False)
-            for job_id in ids:
-                queue = parse_id(job_id).queue
-                pipe.hexists(keys.done(queue, job_id), job_id)
-                pipe.hexists(keys.failed(queue, job_id), job_id)
-            found = await pipe.execute()
+        places, commands = [], []
+        for job_id in ids:
+            queue = parse_id(job_id).queue
+            for place in (keys.done(queue, job_id), keys.failed(queue, job_id)):
+                places.append(place)
+                commands.append(("HEXISTS", place, job_id))
+        found = await ask_each(self.client, places, commands)
         return {job_id for job_id, done, failed in zip(ids, found[::2], found[1::2], strict=True) if done or failed}
 
     # ------------------------------------------------------------------ queues
@@ -390,17 +416,22 @@ class Queue:
 
     async def queues(self) -> list[str]:
         """Names of all queues ever submitted to, sorted."""
-        with translated():
+        with translated(keys.QUEUES):
             names = await self.client.smembers(keys.QUEUES)
         return sorted(text for name in names if QUEUE_NAME.fullmatch(text := name.decode(errors="replace")))
 
-    async def stats(self, names: Sequence[str]) -> list[QueueStats]:
-        """Numbers of the named queues, in their order; zeros for one never used."""
+    async def stats(self, names: Sequence[str], *, damaged: bool = True) -> list[QueueStats]:
+        """Numbers of the named queues, in their order; zeros for one never used. ``damaged`` False leaves damaged ones out."""
         found: list[QueueStats] = []
         for start in range(0, len(names), AT_ONCE):
             some = names[start : start + AT_ONCE]
-            replies = await asyncio.gather(*(self._run("stats", name) for name in some))
-            found += [_stats(name, reply) for name, reply in zip(some, replies, strict=True)]
+            replies = await asyncio.gather(*(self._run("stats", name) for name in some), return_exceptions=True)
+            for name, reply in zip(some, replies, strict=True):
+                if isinstance(reply, BaseException):
+                    if damaged or not isinstance(reply, QueueDamaged):
+                        raise reply
+                else:
+                    found.append(_stats(name, reply))
         return found
 
     async def list_live(self, wanted: LiveFilter, cursor: str | None, limit: int) -> tuple[list[JobView], str | None]:
@@ -431,18 +462,16 @@ class Queue:
 
     async def outbox_length(self, names: Sequence[str]) -> int:
         """Outbox entries of the named queues: batches of finished jobs not yet in PostgreSQL."""
-        with translated():
-            pipe = self.client.pipeline(transaction=False)
-            for name in names:
-                pipe.xlen(keys.outbox(name))
-            return sum(await pipe.execute())
+        places = [keys.outbox(name) for name in names]
+        lengths = await ask_each(self.client, places, [("XLEN", place) for place in places])
+        return sum(length or 0 for length in lengths)
 
     async def read_outbox(self, queue: str, older_than_ms: int = 0, limit: int = 100) -> list[tuple[str, list[TerminalJob]]]:
         """The oldest outbox entries, if written at least ``older_than_ms`` ago by the server's clock.
 
         An entry that no script of ours wrote comes with an empty list.
         """
-        with translated():
+        with translated(keys.prefix(queue)):
             seconds, micros = await self.client.time()
             newest = seconds * 1000 + micros // 1000 - older_than_ms
             found = await self.client.xrange(keys.outbox(queue), "-", str(newest), count=limit)
@@ -457,7 +486,7 @@ class Queue:
 
     async def set_outbox_aside(self, queue: str, entries: Sequence[str]) -> None:
         """Move entries that nobody can read to the stream ``outbox-unreadable``, for a person to look at."""
-        with translated():
+        with translated(keys.prefix(queue)):
             for entry in entries:
                 for _, fields in await self.client.xrange(keys.outbox(queue), entry, entry):
                     await self.client.xadd(f"{keys.outbox(queue)}-unreadable", fields, maxlen=1000)
@@ -466,7 +495,7 @@ class Queue:
     async def clear_outbox(self, queue: str, entries: Sequence[str], rows: Sequence[TerminalJob] = ()) -> None:
         """Remove entries that are in PostgreSQL. Their ``rows``, if given, are kept in Redis for RESULTTTL from now at most."""
         if entries:
-            with translated():
+            with translated(keys.prefix(queue)):
                 if rows:
                     await keep_no_longer(self.client, queue, rows, self._ttls[0])
                 await self.client.xdel(keys.outbox(queue), *entries)
@@ -491,16 +520,18 @@ class Queue:
     async def forget_schedule(self, queue: str, uid: str) -> None:
         """Remove what a queue remembers of a deleted schedule. Its live runs go on as ordinary jobs."""
         prefix = keys.prefix(queue)
-        with translated():
+        with translated(prefix):
             await self.client.delete(f"{prefix}:runs:{uid}")
             await self.client.hdel(f"{prefix}:ticks", uid)
 
 
 def _refusal(error: ResponseError, names: list[str]) -> Exception:
     """The typed error for what the submit script refused."""
-    words = str(error).split()
+    words = str(error).split(None, 2)
     if words and words[0] == "FULL":
         return QueueFull(names[int(words[1]) - 1].removeprefix("dtq:{").removesuffix("}"))
+    if words and words[0] == "DAMAGED":
+        return damage_of(names[int(words[1]) - 1], words[2]) or error
     if words and words[0] == "CONFLICT":
         return IdempotencyConflict("this idempotency key was used with another body", int(words[1]))
     return error

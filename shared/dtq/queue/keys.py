@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "GROUP",
+    "IDEMPOTENCY",
     "LANES",
     "QUEUES",
     "QUEUES_SLOT",
@@ -32,6 +33,9 @@ GROUP = "w"
 
 LANES = ("f", "h", "n", "l")
 """Streams of a queue in the order of claiming: redelivered first, then high, normal and low priority."""
+
+IDEMPOTENCY = "dtq:idem:"
+"""What keys that bind an idempotency key to one queue and body start with."""
 
 QUEUES = "dtq:queues"
 """Set of the names of all queues ever submitted to."""
@@ -67,7 +71,7 @@ def failed(queue: str, job_id: str) -> str:
 
 def idempotency(key: str) -> str:
     """The queue and body that an idempotency key was first used for, kept for IDEMPOTENCYTTL."""
-    return f"dtq:idem:{key}"
+    return f"{IDEMPOTENCY}{key}"
 
 
 def progress(queue: str, job_id: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from dtq.errors import InvalidCursor
+from dtq.errors import InvalidCursor, QueueDamaged
 from dtq.ids import is_id, make_id
 from dtq.job import JobView, State
 from dtq.queue import keys
@@ -96,7 +96,12 @@ async def list_live(queue: Queue, names: list[str], wanted: LiveFilter, cursor: 
                 position = start.position if section == start.section else ""
             while True:
                 page = min(500, max(50, limit))
-                ids, position = await _page(queue, name, section, position, page)
+                try:
+                    ids, position = await _page(queue, name, section, position, page)
+                except QueueDamaged:
+                    if wanted.queue:
+                        raise
+                    break  # the others' jobs are shown all the same
                 scanned += len(ids)
                 for where, view in await _views(queue, ids):
                     if wanted.matches(view):
@@ -115,7 +120,7 @@ async def _page(queue: Queue, name: str, section: str, position: str, count: int
     if section == "d":
         ids = await _delayed(queue, name, position, count)
     else:
-        with translated():
+        with translated(keys.prefix(name)):
             entries = await queue.client.xrevrange(keys.lane(name, section), f"({position}" if position else "+", "-", count=count)
         ids = [(entry.decode(), _id_of(name, section, entry, fields)) for entry, fields in entries]
     return ids, ids[-1][0] if len(ids) == count else ""
@@ -124,7 +129,7 @@ async def _page(queue: Queue, name: str, section: str, position: str, count: int
 async def _delayed(queue: Queue, name: str, position: str, count: int) -> list[tuple[str, str]]:
     """Delayed jobs, the last due first. A position is a due time and an id, so jobs that come or go shift nothing."""
     key = keys.delayed(name)
-    with translated():
+    with translated(key):
         start = await _rank_after(queue, key, position) if position else 0
         members = await queue.client.zrevrange(key, start, start + count - 1, withscores=True)
     return [(f"{score:.0f}:{member.decode(errors='replace')}", member.decode(errors="replace")) for member, score in members]

@@ -38,7 +38,7 @@ async def settled(client: Client, key: str, command: tuple[Any, ...]) -> Any:
         QueueUnavailable: the server does not answer or refuses writes, or too few replicas have it.
     """
     replicas = replicas_of(client)
-    with translated():
+    with translated(key):
         if replicas:
             return await confirmed(partial(exchange, client), replicas, key, command)
         return await client.execute_command(*command)

@@ -45,8 +45,9 @@ class Script:
 
         Raises:
             QueueUnavailable: the server does not answer or refuses writes.
+            QueueDamaged: a key of the queue is not what it should be.
         """
-        with translated():
+        with translated(keys[0]):
             try:
                 return await send("EVALSHA", self.sha, len(keys), *keys, *args)
             except NoScriptError:
@@ -58,7 +59,7 @@ class Script:
         Raises:
             QueueUnavailable: the server does not answer or refuses writes, or too few replicas have it.
         """
-        with translated():
+        with translated(keys[0]):
             try:
                 return await confirmed(exchange, replicas, keys[0], ("EVALSHA", self.sha, len(keys), *keys, *args))
             except NoScriptError:

@@ -13,7 +13,7 @@ import msgspec
 
 from dtq.errors import Conflict, InvalidCursor, InvalidSchedule
 from dtq.ids import is_id
-from dtq.queue.connection import Client, translated
+from dtq.queue.connection import Client, ask_each, translated
 from dtq.schedule import scripts
 from dtq.schedule.decide import first_tick
 from dtq.schedule.entry import Advance, Entry, Event, FinishedRun, History
@@ -41,6 +41,7 @@ _encode = msgspec.json.encode
 _Entries = list[Entry]  # within ScheduleStore, "list" is a method
 _Flags = list[bool]
 _Names = list[str]
+_Answers = list[Any]
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -65,7 +66,11 @@ class Observed(msgspec.Struct, frozen=True):
 
 
 class ScheduleStore:
-    """All schedules. Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer."""
+    """All schedules.
+
+    Every method raises :class:`dtq.errors.QueueUnavailable` when the server does not answer, and
+    :class:`dtq.errors.QueueDamaged`, of ``dtq:schedules``, when a key that it needs is not what it should be.
+    """
 
     def __init__(self, client: Client) -> None:
         """``client``: ``Queue.client``, of a single server or a cluster."""
@@ -73,6 +78,10 @@ class ScheduleStore:
 
     async def _run(self, name: str, *args: Any) -> Any:
         return await scripts.load(name).run(self._client, [PREFIX], ["" if arg is None else arg for arg in args])
+
+    async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> _Answers:
+        """Answers in one round trip; None where somebody wrote over the key."""
+        return await ask_each(self._client, [PREFIX] * len(commands), commands)
 
     # ------------------------------------------------------------------ for owners of schedules
 
@@ -116,11 +125,8 @@ class ScheduleStore:
 
     async def history(self, name: str) -> History:
         """Events and finished runs of a schedule."""
-        with translated():
-            pipe = self._client.pipeline(transaction=False)
-            for kind in ("events", "ok", "bad"):
-                pipe.lrange(f"{PREFIX}:{kind}:{name}", 0, -1)
-            events, succeeded, failed = await pipe.execute()
+        lists = [("LRANGE", f"{PREFIX}:{kind}:{name}", 0, -1) for kind in ("events", "ok", "bad")]
+        events, succeeded, failed = (found or [] for found in await self._ask(lists))
         return History(
             [event for text in events if (event := _event(text))],
             [run for text in succeeded if (run := _finished_run(text))],
@@ -129,12 +135,12 @@ class ScheduleStore:
 
     async def serve(self, owners: Iterable[str], operator: str) -> None:
         """Note that ``operator`` is the one that manages what these owners have."""
-        with translated():
+        with translated(PREFIX):
             await self._client.hset(f"{PREFIX}:served", mapping=dict.fromkeys(owners, operator))
 
     async def served(self) -> dict[str, str]:
         """The operator that noted last, for each owner, that it manages what the owner has."""
-        with translated():
+        with translated(PREFIX):
             found = await self._client.hgetall(f"{PREFIX}:served")
         return {owner.decode(errors="replace"): operator.decode(errors="replace") for owner, operator in found.items()}
 
@@ -142,11 +148,7 @@ class ScheduleStore:
         """The newest event of each schedule, None for one without."""
         if not names:
             return []
-        with translated():
-            pipe = self._client.pipeline(transaction=False)
-            for name in names:
-                pipe.lindex(f"{PREFIX}:events:{name}", 0)
-            found = await pipe.execute()
+        found = await self._ask([("LINDEX", f"{PREFIX}:events:{name}", 0) for name in names])
         return [None if event is None else _event(event) for event in found]
 
     async def list(self, cursor: str | None = None, limit: int = 100, *, owner: str | None = ANY) -> tuple[_Entries, str | None]:
@@ -164,7 +166,7 @@ class ScheduleStore:
     async def _names(self, after: bytes, limit: int) -> tuple[_Names, bool]:
         """Up to ``limit`` names in order, and whether more may follow; what somebody put there that is no name is passed over."""
         while True:
-            with translated():
+            with translated(PREFIX):
                 found = await self._client.zrange(f"{PREFIX}:names", after, "+", bylex=True, offset=0, num=limit)
             names = [text for name in found if (text := _name(name))]
             if names or len(found) < limit:
@@ -209,7 +211,7 @@ class ScheduleStore:
 
     async def successes(self) -> dict[str, tuple[int, str | None]]:
         """Names of schedules that had a success, the ms of the last one, and their owners."""
-        with translated():
+        with translated(PREFIX):
             found = await self._client.hgetall(f"{PREFIX}:success")
         texts = {_name(name): value.decode(errors="replace").partition(" ") for name, value in found.items()}
         return {name: (int(ms), owner or None) for name, (ms, _, owner) in texts.items() if name and _is_time(ms)}
@@ -221,11 +223,7 @@ class ScheduleStore:
     async def _entries(self, names: Sequence[str]) -> _Entries:
         if not names:
             return []
-        with translated():
-            pipe = self._client.pipeline(transaction=False)
-            for name in names:
-                pipe.hgetall(f"{PREFIX}:e:{name}")
-            found = await pipe.execute()
+        found = await self._ask([("HGETALL", f"{PREFIX}:e:{name}") for name in names])
         return [entry for name, fields in zip(names, found, strict=True) if fields and (entry := _intact(name, fields))]
 
 

@@ -59,7 +59,10 @@ _CASES = (
     ),
     _Case("Too much at once.", Problem(429, "queue-full", "queue 'default' is full; send it again in 5 s"), "/submit"),
     _Case("The headers are too large, or too many.", Problem(431, "head-too-large", "there are more than 100 headers")),
-    _Case("The server failed.", Problem(500, "internal", "the server failed to handle this request; its log says why")),
+    _Case(
+        "The server failed, or somebody damaged the queue's keys in Redis.",
+        Problem(500, "internal", "the server failed to handle this request; its log says why"),
+    ),
     _Case(
         "A server behind it does not answer, or too many connections are open.",
         Problem(503, "unavailable", "the storage behind this request does not answer; try again"),

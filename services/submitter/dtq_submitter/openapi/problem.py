@@ -36,3 +36,7 @@ class Problem(Model):
     """Each wrong field; only there when fields are named."""
     state: State = State.RUNNING
     """The job's state; only there when it is why the request was refused."""
+    queue: Annotated[str, Field(examples=["default"])] = ""
+    """The damaged queue, or dtq:schedules, dtq:queues; only there when that is what is wrong."""
+    reason: str = ""
+    """What Redis said of it."""

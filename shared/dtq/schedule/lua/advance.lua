@@ -10,7 +10,7 @@ local reply = {}
 for i = 3, #ARGV, 11 do
   local name, run = ARGV[i], ARGV[i + 9]
   local key = p .. ':e:' .. name
-  local cur = redis.call('HMGET', key, 'uid', 'gen', 'last')
+  local cur = redis.pcall('HMGET', key, 'uid', 'gen', 'last')
   local done = 0
   if cur[1] == ARGV[i + 1] then
     done = 1
@@ -30,7 +30,7 @@ for i = 3, #ARGV, 11 do
       set_or_clear(key, 'last', ARGV[i + 4])
       decide_at(name, ARGV[i + 8])
       if ARGV[i + 10] ~= '' then
-        redis.call('LPUSH', p .. ':events:' .. name, ARGV[i + 10])
+        anew('LPUSH', p .. ':events:' .. name, ARGV[i + 10])
         redis.call('LTRIM', p .. ':events:' .. name, 0, tonumber(ARGV[1]) - 1)
       end
       if ARGV[i + 6] ~= '' then -- a tick waits for a run to end: look at the runs closely

@@ -21,6 +21,13 @@ local function text(n) -- a whole number in full: Lua prints large ones as 1.7e+
   return string.format('%.0f', n)
 end
 
+local function anew(command, key, ...) -- a write into a key that is made anew if somebody put something else there
+  local done = redis.pcall(command, key, ...)
+  if type(done) ~= 'table' or not done.err then return done end
+  if string.find(tostring(done.err), 'WRONGTYPE', 1, true) then redis.call('DEL', key) end
+  return redis.call(command, key, ...)
+end
+
 local function remove(name)
   redis.call('DEL', p .. ':e:' .. name, p .. ':events:' .. name, p .. ':ok:' .. name, p .. ':bad:' .. name)
   redis.call('ZREM', p .. ':names', name)

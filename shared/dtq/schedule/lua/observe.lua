@@ -20,7 +20,7 @@ for i = 4, #ARGV, 6 do
     if fresh and what ~= 'gone' then
       local list, limit = p .. ':' .. what .. ':' .. name, tonumber(ARGV[i + 5])
       if limit > 0 then
-        redis.call('LPUSH', list, ARGV[i + 4])
+        anew('LPUSH', list, ARGV[i + 4])
         redis.call('LTRIM', list, 0, limit - 1)
       else
         redis.call('DEL', list)
@@ -28,7 +28,7 @@ for i = 4, #ARGV, 6 do
     end
     if what == 'ok' and tonumber(ARGV[i + 3]) > (tonumber(redis.call('HGET', key, 'success') or '') or 0) then
       redis.call('HSET', key, 'success', ARGV[i + 3])
-      redis.call('HSET', p .. ':success', name, ARGV[i + 3] .. ' ' .. (redis.call('HGET', key, 'owner') or ''))
+      anew('HSET', p .. ':success', name, ARGV[i + 3] .. ' ' .. (redis.call('HGET', key, 'owner') or ''))
     end
   end
 end

@@ -31,7 +31,10 @@ if not uid then
   return {'created', ''}
 end
 if fenced and tonumber(ARGV[4]) < gen then return {'stale', ''} end
+redis.call('ZADD', p .. ':names', 0, name) -- here and below: what somebody removed by hand comes back
 if cur[4] == ARGV[6] then
+  local next_at = redis.call('HGET', key, 'next')
+  if next_at and not redis.call('ZSCORE', p .. ':due', name) then decide_at(name, next_at) end
   if fenced then redis.call('HSET', key, 'gen', ARGV[4]) end
   return {'unchanged', ''}
 end

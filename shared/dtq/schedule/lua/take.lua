@@ -9,8 +9,10 @@ local set = p .. ':' .. ARGV[1]
 local now = clock()
 local reply = {now, -1}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', set, '-inf', text(now), 'LIMIT', 0, tonumber(ARGV[2]))) do
-  local flat = redis.call('HGETALL', p .. ':e:' .. name)
-  if #flat == 0 then
+  local flat = redis.pcall('HGETALL', p .. ':e:' .. name)
+  local odd = flat.err -- somebody wrote over it: it is told as one that cannot be read
+  if odd then flat = {} end
+  if #flat == 0 and not odd then
     redis.call('ZREM', set, name)
   else
     redis.call('ZADD', set, text(now + tonumber(ARGV[3])), name)
