@@ -16,7 +16,7 @@ from queue_system import Raw, System
 from dtq.errors import IdempotencyConflict, IllegalTransition, InvalidRequest, QueueFull
 from dtq.ids import parse_id, tick_id
 from dtq.job import LANE_PRIORITIES, PRIORITIES, JobView, NewJob, State, TerminalJob
-from dtq.queue import FireTick, LiveFilter, keys
+from dtq.queue import FireTick, LiveFilter, Submitted, keys
 from dtq.queue.claims import ClaimedJob, Claims, Finish, read_box
 from dtq.retry import Backoff, decide
 
@@ -148,53 +148,67 @@ class QueueMachine(RuleBasedStateMachine):
         ]
         for name in names:
             self._on(name, "submit")
-        if self.system.cluster and len(set(names)) > 1:
-            with pytest.raises(InvalidRequest):
-                self.system.run(self.system.queue.submit(jobs))
-            return
         now = self.models[queue].now
-        clash = self.keyring.conflict([(job.idempotency_key, job.queue, job.digest) for job in jobs], now)
-        if clash is not None:
-            with pytest.raises(IdempotencyConflict) as caught:
-                self.system.run(self.system.queue.submit(jobs))
-            assert caught.value.index == clash
-            return
-        seen: set[str] = set()
-        fresh = []
-        for job in jobs:
-            key = job.idempotency_key
-            fresh.append(key is None or (key not in seen and self.keyring.used(key, now) is None))
-            seen |= {key} if key else set()
-        new = Counter(job.queue for job, first in zip(jobs, fresh, strict=True) if first)
-        if any(sum(1 for _ in self.models[name].live()) + count > LIMIT for name, count in new.items()):
-            with pytest.raises(QueueFull):
-                self.system.run(self.system.queue.submit(jobs))
+        fresh = self._fresh(jobs, now)
+        if self._is_refused(jobs, fresh, now):
             return
         before = _clock()
         answers = self.system.run(self.system.queue.submit(jobs))
         after = _clock()
         made: dict[str, list[Job]] = {}
         for job, first, answer in zip(jobs, fresh, answers, strict=True):
-            key = job.idempotency_key
             assert answer.created == first
-            if not first:
-                assert key
-                assert answer.id == self.keyring.uses[key].job_id, "the repeat of a request names another job"
-                continue
-            if key:
-                self.keyring.uses[key] = Use(job.queue, job.digest, answer.id, now + IDEMPOTENCY)
-            parts = parse_id(answer.id)
-            assert (parts.queue, parts.kind) == (job.queue, "d" if job.delay_ms else PRIORITIES[job.priority])
-            assert answer.id not in self.models[job.queue].jobs, "two jobs under one id"
-            mine = Job(answer.id, job.queue, PRIORITIES[job.priority], job.payload, str(answer.state), job.max_retries)
-            assert mine.state == ("scheduled" if job.delay_ms else "queued")
-            if job.delay_ms:
-                assert answer.run_at is not None
-                assert before <= answer.run_at - job.delay_ms <= after
-                mine.due, mine.due_at = answer.run_at, now + job.delay_ms // UNIT_MS
-            made.setdefault(job.queue, []).append(mine)
+            if first:
+                made.setdefault(job.queue, []).append(self._made(job, answer, now, before, after))
+            else:
+                assert job.idempotency_key
+                assert answer.id == self.keyring.uses[job.idempotency_key].job_id, "the repeat of a request names another job"
         for name, some in made.items():
             self.models[name].submitted(some)
+
+    def _fresh(self, jobs: list[NewJob], now: int) -> list[bool]:
+        """Of each job whether it is a new one: its key, if it has one, was not used before, nor earlier in the batch."""
+        seen: set[str] = set()
+        fresh = []
+        for job in jobs:
+            key = job.idempotency_key
+            fresh.append(key is None or (key not in seen and self.keyring.used(key, now) is None))
+            seen |= {key} if key else set()
+        return fresh
+
+    def _is_refused(self, jobs: list[NewJob], fresh: list[bool], now: int) -> bool:
+        """Whether the batch has to be refused: then it is, with the right error."""
+        if self.system.cluster and len({job.queue for job in jobs}) > 1:
+            with pytest.raises(InvalidRequest):
+                self.system.run(self.system.queue.submit(jobs))
+            return True
+        clash = self.keyring.conflict([(job.idempotency_key, job.queue, job.digest) for job in jobs], now)
+        if clash is not None:
+            with pytest.raises(IdempotencyConflict) as caught:
+                self.system.run(self.system.queue.submit(jobs))
+            assert caught.value.index == clash
+            return True
+        new = Counter(job.queue for job, first in zip(jobs, fresh, strict=True) if first)
+        if any(sum(1 for _ in self.models[name].live()) + count > LIMIT for name, count in new.items()):
+            with pytest.raises(QueueFull):
+                self.system.run(self.system.queue.submit(jobs))
+            return True
+        return False
+
+    def _made(self, job: NewJob, answer: Submitted, now: int, before: int, after: int) -> Job:
+        """The model's record of a job that was made between ``before`` and ``after``."""
+        if job.idempotency_key:
+            self.keyring.uses[job.idempotency_key] = Use(job.queue, job.digest, answer.id, now + IDEMPOTENCY)
+        parts = parse_id(answer.id)
+        assert (parts.queue, parts.kind) == (job.queue, "d" if job.delay_ms else PRIORITIES[job.priority])
+        assert answer.id not in self.models[job.queue].jobs, "two jobs under one id"
+        mine = Job(answer.id, job.queue, PRIORITIES[job.priority], job.payload, str(answer.state), job.max_retries)
+        assert mine.state == ("scheduled" if job.delay_ms else "queued")
+        if job.delay_ms:
+            assert answer.run_at is not None
+            assert before <= answer.run_at - job.delay_ms <= after
+            mine.due, mine.due_at = answer.run_at, now + job.delay_ms // UNIT_MS
+        return mine
 
     @rule(queue=queues, priority=st.sampled_from(PRIORITY_NAMES), count=st.integers(1, 3))
     def submit_plain(self, queue: str, priority: str, count: int) -> None:

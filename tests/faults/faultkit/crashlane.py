@@ -297,12 +297,8 @@ class Walker:
 
     def cancel(self, job: str) -> None:
         """DELETE /jobs/ID."""
-        self._log.note("cancel_sent", job=job)
-        status, answer = self.ask("DELETE", f"/jobs/{job}")
-        if status == 200 and answer["state"] == "cancelled":
-            self._log.note("cancelled", job=job)
-        elif status not in (0, 200, 202) and status < 500:
-            self._log.note("cancel_refused", job=job, status=status)
+        self._client.cancel(job)
+        self.check_alive()
 
     def cancel_all(self, *jobs: str | None) -> None:
         """Cancel them, and return when they have ended."""
@@ -317,12 +313,8 @@ class Walker:
 
     def retry(self, job: str) -> None:
         """POST /jobs/ID/retry."""
-        self._log.note("retry_sent", job=job)
-        status, _ = self.ask("POST", f"/jobs/{job}/retry")
-        if status in (200, 202):
-            self._log.note("retried", job=job)
-        elif status != 0 and status < 500:
-            self._log.note("retry_refused", job=job, status=status)
+        self._client.retry(job)
+        self.check_alive()
 
     def pause(self, queue: str) -> None:
         """Pause it, until :meth:`recover` at the latest."""
