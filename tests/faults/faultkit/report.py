@@ -17,7 +17,7 @@ class Result(NamedTuple):
     """One line of the report: a scenario's step, what was asked and whether it held, and the figures measured."""
 
     scenario: str
-    """Such as "crash points"."""
+    """Its name on the command line, such as "crashpoints"."""
     step: str
     """Such as "worker: finish, after"."""
     violations: list[str]

@@ -138,4 +138,4 @@ def _health(stand: Stand) -> list[str]:
     return [f"{service.name} is not ready" for service in stand.services.values() if not service.ready()]
 
 
-SCENARIO = Scenario("clock", _run)
+SCENARIO = Scenario(NAME, _run)

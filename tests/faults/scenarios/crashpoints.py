@@ -27,7 +27,7 @@ from faultkit.stand import KINDS, until
 
 __all__ = ["SCENARIO"]
 
-NAME = "crash points"
+NAME = "crashpoints"
 LANES = 6
 """Cases tried at once: most of their time is waiting, for a lease to end or for the sweeper."""
 SHORT_LANES = 4
@@ -355,4 +355,4 @@ def _afterwards(lane: Lane, case: Case, walker: Walker, found: Found) -> None:
     lane.figures = verdict.figures
 
 
-SCENARIO = Scenario("crashpoints", _run)
+SCENARIO = Scenario(NAME, _run)

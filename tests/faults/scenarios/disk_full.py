@@ -29,7 +29,7 @@ from dtq.embedded import EmbeddedServer
 
 __all__ = ["SCENARIO"]
 
-NAME = "disk full"
+NAME = "disk_full"
 POSTGRES_BYTES = 150_000_000
 """Of the file system: PostgreSQL needs some 60 MB at the start."""
 VALKEY_BYTES = 40_000_000
@@ -133,4 +133,4 @@ def _text(path: Path) -> str:
     return path.read_text(errors="replace")
 
 
-SCENARIO = Scenario("disk_full", _run)
+SCENARIO = Scenario(NAME, _run)

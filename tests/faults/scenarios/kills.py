@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 from collections import Counter
 from typing import Any
@@ -48,7 +49,7 @@ def _schedule(client: Client, name: str) -> None:
 def _run(scale: float) -> list[Result]:
     began = time.monotonic()
     seed = int(os.environ.get("KILLSEED") or random.SystemRandom().randrange(10**6))
-    print(f"kills: KILLSEED={seed}", flush=True)
+    print(f"kills: KILLSEED={seed}", file=sys.stderr, flush=True)  # seen also when it runs beside other scenarios
     wanted = max(20, round(KILLS * scale))
     with open_stand() as stand:
         stand.start(submitters=2, workers=3, schedulers=2, WORKERCOUNT=8)

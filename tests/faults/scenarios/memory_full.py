@@ -22,7 +22,7 @@ from faultkit.stand import open_stand, until
 
 __all__ = ["SCENARIO"]
 
-NAME = "memory full"
+NAME = "memory_full"
 ROOM = 1_000_000
 """Bytes that queues may take, besides what Redis uses at the start."""
 QUEUES = ("default", "other")
@@ -119,4 +119,4 @@ def _cancel(client: Client, job: str) -> list[str]:
     return [] if (state := client.look(job)) == "cancelled" else [f"{job}: {state} after it was cancelled without memory"]
 
 
-SCENARIO = Scenario("memory_full", _run)
+SCENARIO = Scenario(NAME, _run)

@@ -26,7 +26,7 @@ from dtq.queue import keys
 
 __all__ = ["SCENARIO"]
 
-NAME = "postgres away"
+NAME = "postgres_away"
 JOBS = 25_000
 BATCH = 500
 
@@ -162,4 +162,4 @@ def _outbox(stand: Stand) -> int:
         return sum(int(server.xlen(keys.outbox(name.decode()))) for name in server.smembers(keys.QUEUES))
 
 
-SCENARIO = Scenario("postgres_away", _run)
+SCENARIO = Scenario(NAME, _run)

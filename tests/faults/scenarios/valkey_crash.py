@@ -38,7 +38,7 @@ from dtq.errors import ConfigError
 
 __all__ = ["SCENARIO"]
 
-NAME = "valkey crash"
+NAME = "valkey_crash"
 HOW = ("as it is", "torn tail", "in a rewrite", "noise")
 """What comes with a SIGKILL, in turns."""
 SLOW_REWRITE = 20_000
@@ -254,4 +254,4 @@ def _verdict(stand: Stand, losses: list[Loss]) -> Verdict:
     return verdict
 
 
-SCENARIO = Scenario("valkey_crash", _run)
+SCENARIO = Scenario(NAME, _run)
