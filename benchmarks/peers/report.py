@@ -48,19 +48,35 @@ def latency(values: Sequence[float]) -> str:
     return f"{percentile(values, 0.5):.2f} / {percentile(values, 0.99):.2f}" if values else NONE
 
 
+def naps_by_slots(found: dict[str, Any], ms: str) -> dict[int, list[float]]:
+    """The rates of jobs that sleep, by the slots they had."""
+    by_slots: dict[int, list[float]] = {}
+    for run in found.get("naps", {}).get(ms, []):
+        by_slots.setdefault(run["slots"], []).append(run["rate"])
+    return by_slots
+
+
 def best_nap(found: dict[str, Any], ms: str) -> tuple[int, list[float]]:
     """The slots with the highest median, and the rates at them; (0, []) when nothing was measured."""
-    runs = found.get("naps", {}).get(ms, [])
-    by_slots: dict[int, list[float]] = {}
-    for run in runs:
-        by_slots.setdefault(run["slots"], []).append(run["rate"])
-    return max(by_slots.items(), key=lambda item: statistics.median(item[1]), default=(0, []))
+    return max(naps_by_slots(found, ms).items(), key=lambda item: statistics.median(item[1]), default=(0, []))
+
+
+def share(slots: int, seen: Sequence[float], ms: str) -> float:
+    """Of what so many slots could do at the very most."""
+    return statistics.median(seen) / (slots * 1000 / float(ms))
 
 
 def nap(found: dict[str, Any], ms: str) -> str:
     """Rate at the best slots, and its share of what the slots allow."""
     slots, seen = best_nap(found, ms)
-    return f"{spread(seen)} at {slots}, {statistics.median(seen) / (slots * 1000 / float(ms)):.2f}" if seen else NONE
+    return f"{spread(seen)} at {slots}, {share(slots, seen, ms):.2f}" if seen else NONE
+
+
+def naps_at_each(found: dict[str, Any], ms: str) -> str:
+    """Rate and share at every number of slots that was tried."""
+    by_slots = naps_by_slots(found, ms)
+    each = [f"{slots}: {statistics.median(seen):,.0f} ({share(slots, seen, ms):.2f})" for slots, seen in sorted(by_slots.items())]
+    return ", ".join(each) or NONE
 
 
 def recovered(found: dict[str, Any]) -> str:
@@ -90,7 +106,11 @@ def throughput_table(systems: dict[str, Any], raw: Sequence[float]) -> list[str]
         "bulk submit/s",
         "one by one/s",
     ]
-    return [*table(titles, rows), "", f"Raw redis-py claim, result, acknowledge loop, 100 a pipeline: {spread(raw)} jobs/s."]
+    line = f"Raw redis-py claim, result, acknowledge loop, 100 a pipeline: {spread(raw)} jobs/s"
+    ours = rates(systems.get("dtq", {}).get("one", []))
+    if raw and ours:
+        line += f"; dtq with one worker makes {statistics.median(ours) / statistics.median(raw):.2f} of it"
+    return [*table(titles, rows), "", f"{line}."]
 
 
 def single_table(systems: dict[str, Any]) -> list[str]:
@@ -103,6 +123,11 @@ def single_table(systems: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     titles = ["system", "idle latency ms p50 / p99", "1 ms jobs/s at slots, share", "10 ms jobs/s at slots, share"]
     return table([*titles, "idle worker MB", "bytes a queued job", "s to recover from kill -9"], rows)
+
+
+def nap_table(systems: dict[str, Any]) -> list[str]:
+    rows = [[marked(name, found), naps_at_each(found, "1"), naps_at_each(found, "10")] for name, found in systems.items()]
+    return table(["system", "1 ms", "10 ms"], rows)
 
 
 def cost_table(systems: dict[str, Any]) -> list[str]:
@@ -133,7 +158,14 @@ def report(document: dict[str, Any]) -> str:
         lines += [f"## {mode}: {PASSES[mode]}", "", *throughput_table(systems, document["raw"].get(mode, [])), ""]
         lines += ["CPU time a job, one worker:", "", *cost_table(systems), ""]
         if mode == "memory":
-            lines += [*single_table(systems), ""]
+            lines += [
+                *single_table(systems),
+                "",
+                "Jobs that sleep, at each number of slots tried: jobs/s (share).",
+                "",
+                *nap_table(systems),
+                "",
+            ]
     first: dict[str, Any] = next(iter(document["passes"].values()), {})
     lines += ["## Settings", "", *settings_table(first), ""]
     problems = [

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import redis
 from peers.processes import cpu
+from peers.submitter import Failed
 
 from dtq.embedded import PostgresServer, ValkeyServer
+
+STEADY = 2048
+"""Bytes by which used_memory may differ between two looks: answering takes some itself."""
 
 
 class Servers:
@@ -57,8 +62,15 @@ class Servers:
         return {"redis": cpu(self._valkey.pid), "postgres": cpu(self._postgres.pid)}
 
     def used_memory(self) -> int:
-        """Bytes that Valkey has allocated."""
-        return int(self._client.info("memory")["used_memory"])
+        """Bytes that Valkey has allocated, once all clients but this one have gone and their buffers are freed."""
+        before, deadline = -1, time.monotonic() + 20
+        while time.monotonic() < deadline:
+            used = int(self._client.info("memory")["used_memory"])
+            if self._client.info("clients")["connected_clients"] == 1 and abs(used - before) < STEADY:
+                return used
+            before = used
+            time.sleep(0.5)
+        raise Failed("Valkey's memory does not come to rest")
 
     def flush(self) -> None:
         self._client.flushall(asynchronous=False)  # freed at once: used_memory is read soon

@@ -42,12 +42,9 @@ def recovery(sub: Submitter, info: dict[str, Any], path: Path, limit_s: float) -
     """
     path.unlink(missing_ok=True)
     helpers = sub.start_helpers(info, path)
-    victim = sub.start_worker(info["workers"][0], 0, path, STUCK_MS)
-    heir = None
+    victim, heir = sub.start_worker(info["workers"][0], 0, path, STUCK_MS), sub.start_worker(info["workers"][1], 1, path)
     try:
-        i = _submit_until(sub, path, 0, 0)
-        heir = sub.start_worker(info["workers"][1], 1, path)
-        _submit_until(sub, path, i, 1)
+        _submit_until_both_work(sub, path)
         stuck = {record.job for record in records.read(path) if record.worker == 0}
         killed = time.monotonic()
         kill(victim)
@@ -59,27 +56,22 @@ def recovery(sub: Submitter, info: dict[str, Any], path: Path, limit_s: float) -
         return {"first_s": min(again), "last_s": max(again), "jobs": len(stuck)}
     finally:
         for process in (victim, heir, *helpers):
-            if process is not None:
-                kill(process)
+            kill(process)
 
 
-def _submit_until(sub: Submitter, path: Path, i: int, worker: int) -> int:
-    """Submit a job every half second until ``worker`` has run one; the next job's number."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+def _submit_until_both_work(sub: Submitter, path: Path) -> None:
+    """Jobs one after another. Both workers were started together: the first jobs must not run into their time limits before the kill."""
+    deadline, i = time.monotonic() + 60, 0
+    while {record.worker for record in records.read(path)} != {0, 1}:
+        if time.monotonic() > deadline:
+            raise Failed("not both workers run jobs")
         sub.ask("one", i=i)
         i += 1
-        until = time.monotonic() + 0.5
-        while time.monotonic() < until:
-            if any(record.worker == worker for record in records.read(path)):
-                return i
-            time.sleep(0.01)
-    raise Failed(f"worker {worker} runs nothing")
+        time.sleep(0.05)
 
 
 def queued_memory(sub: Submitter, servers: Servers, jobs: int, empty: int, limit_s: float) -> float:
     """Bytes of Valkey that a queued job takes, with a text of 100 bytes as payload; ``empty`` is used_memory without jobs."""
     sub.ask("fill", wait=max(limit_s, FILL_S), n=jobs, p="x" * PAYLOAD)
     sub.close()  # its connections' buffers would count
-    time.sleep(1)
     return (servers.used_memory() - empty) / jobs

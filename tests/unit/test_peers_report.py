@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 import pytest
-from peers.report import best_nap, latency, marked, nap, percentile, recovered, report, spread, table
+from peers.report import best_nap, latency, marked, nap, naps_at_each, percentile, recovered, report, spread, table
 from peers.systems import SYSTEMS
 from peers.turn import blank, without
 
@@ -48,6 +48,7 @@ def test_the_slots_with_the_highest_median_count() -> None:
     assert best_nap({"naps": {"10": runs}}, "10") == (10, [900.0])
     assert nap({"naps": {"10": runs}}, "10") == "900 at 10, 0.90"
     assert nap({"naps": {}}, "10") == "-"
+    assert naps_at_each({"naps": {"10": runs}}, "10") == "10: 900 (0.90), 100: 700 (0.07)"
 
 
 def test_recovery_is_measured_or_documented_or_never() -> None:
@@ -74,6 +75,11 @@ def test_every_table_of_the_report_is_whole_also_where_things_failed() -> None:
         assert len({line.count(" | ") for line in block.splitlines()}) == 1
     assert "| whole | 1,000 | - | - | 1,000 | - |" in text
     assert "- memory, failed: no answer" in text
+    assert "dtq with one worker" not in text
+    ours = report(document | {"raw": {"always": [2000.0]}, "passes": {"always": {"dtq": found()}}})
+    assert "dtq with one worker makes 0.50 of it" in ours
+        document | {"raw": {"always": [2000.0]}, "passes": {"always": {"dtq": found()}}}
+    )
     assert "trace" not in text
 
 
