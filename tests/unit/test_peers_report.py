@@ -78,8 +78,6 @@ def test_every_table_of_the_report_is_whole_also_where_things_failed() -> None:
     assert "dtq with one worker" not in text
     ours = report(document | {"raw": {"always": [2000.0]}, "passes": {"always": {"dtq": found()}}})
     assert "dtq with one worker makes 0.50 of it" in ours
-        document | {"raw": {"always": [2000.0]}, "passes": {"always": {"dtq": found()}}}
-    )
     assert "trace" not in text
 
 
