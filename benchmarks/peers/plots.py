@@ -54,7 +54,7 @@ def plots(document: dict[str, Any]) -> dict[str, str]:
             ),
             "peers-recovery": svg(
                 "From kill -9 of a worker until its jobs run again", "s, as far as measured", ("seconds",),
-                rows(systems, lambda s: [s["recovery"]["last_s"]] if "recovery" in s else [], least=True),
+                rows(systems, lambda s: [s["recovery"]["last_s"]] if "last_s" in s.get("recovery", {}) else [], least=True),
             ),
         }  # fmt: skip
     return {f"{name}.svg": text for name, text in found.items()}

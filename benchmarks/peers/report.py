@@ -82,8 +82,9 @@ def naps_at_each(found: dict[str, Any], ms: str) -> str:
 def recovered(found: dict[str, Any]) -> str:
     """Seconds until the last job of a killed worker runs again, or what is documented."""
     info = found.get("info", {})
-    if "recovery" in found:
-        return f"{found['recovery']['last_s']:.1f}"
+    if measured := found.get("recovery"):
+        late = "missing" in measured
+        return f"> {measured['waited_s']:g} ({measured['missing']} of {measured['jobs']})" if late else f"{measured['last_s']:.1f}"
     if info.get("delivery") == "at most once":
         return "never"
     return f"{info['recovers_after']:,.0f} (documented)" if info.get("recovers_after") else NONE

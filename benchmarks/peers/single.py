@@ -38,7 +38,7 @@ def latency(sub: Submitter, info: dict[str, Any], samples: int, seed: int, path:
 def recovery(sub: Submitter, info: dict[str, Any], path: Path, limit_s: float) -> dict[str, float]:
     """Seconds from kill -9 of a worker with running jobs until a second worker, already there, has started them again.
 
-    Raises Failed when that takes longer than ``limit_s``.
+    When that takes longer than ``limit_s``: how many are missing.
     """
     path.unlink(missing_ok=True)
     helpers = sub.start_helpers(info, path)
@@ -50,7 +50,7 @@ def recovery(sub: Submitter, info: dict[str, Any], path: Path, limit_s: float) -
         kill(victim)
         while missing := stuck - {record.job for record in records.read(path) if record.worker == 1}:
             if time.monotonic() - killed > limit_s:
-                raise Failed(f"{len(missing)} of {len(stuck)} jobs of the killed worker have not run again after {limit_s:g} s")
+                return {"waited_s": limit_s, "missing": len(missing), "jobs": len(stuck)}
             time.sleep(0.005)
         again = [record.started - killed for record in records.read(path) if record.worker == 1 and record.job in stuck]
         return {"first_s": min(again), "last_s": max(again), "jobs": len(stuck)}

@@ -53,6 +53,7 @@ def test_the_slots_with_the_highest_median_count() -> None:
 
 def test_recovery_is_measured_or_documented_or_never() -> None:
     assert recovered({"info": AT_LEAST, "recovery": {"first_s": 4.0, "last_s": 4.26}}) == "4.3"
+    assert recovered({"info": AT_LEAST, "recovery": {"waited_s": 120.0, "missing": 6, "jobs": 20}}) == "> 120 (6 of 20)"
     assert recovered({"info": AT_LEAST}) == "60 (documented)"
     assert recovered({"info": AT_MOST}) == "never"
     assert recovered({}) == "-"
