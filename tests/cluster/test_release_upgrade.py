@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -13,6 +14,8 @@ import pytest
 from clusterkit import Api, Json
 from clusterkit.front import Front
 from clusterkit.helm import merged
+from clusterkit.kubectl import is_ready
+from clusterkit.settings import CHART
 
 SUBMITTERS = 4
 MAIL: dict[str, Any] = {"to": "user@example.com", "subject": "During the upgrade", "body": "Hello."}
@@ -99,6 +102,20 @@ def test_a_rollback_refuses_and_loses_no_job(front: Front, traffic: Traffic, rev
     assert Counter(traffic.refused) == {}
     assert ends(front.api, traffic.accepted) == {"succeeded": len(traffic.accepted)}
     front.release.wait_ready("submitter", 2)
+
+
+@pytest.mark.parametrize("server", ["valkey", "postgresql"])
+def test_a_server_that_cannot_start_is_replaced_by_a_rollback(front: Front, server: str) -> None:
+    release, good = front.release, front.release.revision()
+    wrong = merged(release.values(front.values), {server: {"image": {"tag": "there-is-none"}}})
+    failed = release.helm(
+        *("upgrade", release.name, str(CHART), "--values", "-", "--wait", "--timeout", "15s"), text=json.dumps(wrong), check=False
+    )
+    assert failed.code != 0
+    assert not is_ready(release.kubectl.get("pod", f"{release.name}-{server}-0"))
+    release.helm("rollback", release.name, good, "--wait", "--timeout", "3m")
+    assert is_ready(release.kubectl.get("pod", f"{release.name}-{server}-0"))
+    assert front.api.ended(front.api.submit("data_processing", {"sql": "SELECT 1", "inputs": {}}))["state"] == "succeeded"
 
 
 def test_keys_and_passwords_stay_the_same(front: Front) -> None:

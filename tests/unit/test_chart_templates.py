@@ -118,6 +118,11 @@ def test_another_password_replaces_the_pods_that_use_it_and_no_others() -> None:
     assert first == checksums(merged(base, {"smtp": {"addr": "m:25", "existingSecret": "s"}, "ingress": {"enabled": True, "host": "x"}}))
 
 
+def test_a_pod_of_a_server_that_cannot_start_does_not_keep_the_next_one_from_being_made() -> None:
+    for server in ("valkey", "postgresql"):
+        assert find(render(), "StatefulSet", server)["spec"]["podManagementPolicy"] == "Parallel"
+
+
 def test_another_version_of_the_chart_restarts_no_server(tmp_path: Path) -> None:
     newer = tmp_path / "dtq"
     shutil.copytree(CHART, newer)
