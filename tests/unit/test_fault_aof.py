@@ -81,3 +81,13 @@ def test_what_is_half_done_after_a_loss_is_found(
     views = {JOB: None if known is None else view(known)}
     [violation] = check_loss(history(at), rows, views, idempotent, [LOSS]).violations
     assert found in violation
+
+
+@pytest.mark.parametrize(("first", "violations"), [(50, 1), (150, 0)])
+def test_a_key_that_made_a_second_job_beside_the_first_is_found(first: int, violations: int) -> None:
+    other = JOB.replace("0000n", "0001n")
+    events = [*history(first), Event(kind="accepted", at=300, tag="c-0", job=other)]
+    rows = [{"id": other, "state": "succeeded"}, *([row()] if violations else [])]  # else the first has vanished
+    found = check_loss(events, rows, {JOB: None, other: None}, {}, [LOSS]).violations
+    assert len(found) == violations
+    assert all("made the jobs" in violation for violation in found)

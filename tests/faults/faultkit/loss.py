@@ -10,7 +10,7 @@ What may be lost is every change of the last moments: that a job was accepted, c
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -75,6 +75,7 @@ def check_loss(
         found += _of_job(event, ENDS[plans[event.tag].get("kind", "ok")], by_id, views)
         if event.tag in keys and views.get(event.job) is not None and idempotent.get(keys[event.tag]) != event.job:
             found.append(f"{event.job}: Redis knows it, and its idempotency key leads to {idempotent.get(keys[event.tag])}")
+    found += _twins(history, gone)
     found += [
         f"{key}: an idempotency key of the job {job}, which does not exist"
         for key, job in idempotent.items()
@@ -88,6 +89,16 @@ def check_loss(
         "succeeded twice": sum(count > 1 for count in ended.values()),
     }
     return verdict
+
+
+def _twins(history: Sequence[Event], gone: Mapping[str, Event]) -> list[str]:
+    """Keys that were promised two jobs of which neither vanished: a client sends one again only if it knows of no job."""
+    jobs: defaultdict[str, set[str]] = defaultdict(set)
+    keyed = {event.tag for event in history if event.kind == "sent" and event.key}
+    for event in history:
+        if event.kind == "accepted" and event.tag in keyed and event.job not in gone:
+            jobs[event.tag].add(event.job)
+    return [f"{tag}: its idempotency key made the jobs {sorted(some)}" for tag, some in jobs.items() if len(some) > 1]
 
 
 def _of_job(event: Event, wanted: str, rows: Mapping[str, Mapping[str, Any]], views: Mapping[str, JobView | None]) -> list[str]:
