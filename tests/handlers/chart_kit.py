@@ -79,9 +79,9 @@ def render(values: Json | None = None, release: str = "r", chart: Path = CHART) 
     return [document for document in yaml.load_all(done.stdout, Loader=yaml.CSafeLoader) if document]
 
 
-def refusal(values: Json) -> str:
+def refusal(values: Json, release: str = "r") -> str:
     """What helm says when it refuses these values."""
-    done = _run(("template", "r", str(CHART)), json.dumps(values))
+    done = _run(("template", release, str(CHART)), json.dumps(values))
     assert done.returncode != 0, "they were taken"
     return done.stderr
 

@@ -232,6 +232,12 @@ def test_contradictions_are_told_with_what_to_change(values: Json, sentence: str
     assert sentence in refusal(values)
 
 
+@pytest.mark.parametrize("release", ["a.b", "1a", 26 * "a" + "." + 20 * "b"])
+def test_a_release_whose_name_no_service_can_have_is_refused(release: str) -> None:
+    assert f"the release's name, {release}, is the beginning of the names of Services" in refusal({}, release)
+    assert render({"fullnameOverride": "dtq"}, release)
+
+
 def test_all_contradictions_are_told_at_once() -> None:
     said = refusal({"valkey": {"enabled": False}, "ingress": {"enabled": True}, **pool(KEDA, {"queues": ["*"], "replicas": 2})})
     assert "These values cannot be used:" in said

@@ -4,7 +4,7 @@ them are shown at once. Each part yields its sentences as a JSON list.
 */}}
 
 {{- define "dtq.validate" -}}
-{{- $parts := list "server" "sizes" "auth" "front" "blobs" "smtp" "operator" "pools" "extraEnv" "volumes" "resources" "labels" "secrets" "crds" -}}
+{{- $parts := list "names" "server" "sizes" "auth" "front" "blobs" "smtp" "operator" "pools" "extraEnv" "volumes" "resources" "labels" "secrets" "crds" -}}
 {{- $all := list -}}
 {{- range $parts -}}
 {{- $all = concat $all (include (printf "dtq.validate.%s" .) $ | fromJsonArray) -}}
@@ -12,6 +12,15 @@ them are shown at once. Each part yields its sentences as a JSON list.
 {{- if $all -}}
 {{- printf "\n\nThese values cannot be used:\n- %s\n" (join "\n- " $all) | fail -}}
 {{- end -}}
+{{- end -}}
+
+{{/* What helm takes as a release's name, and Kubernetes not as a Service's. */}}
+{{- define "dtq.validate.names" -}}
+{{- $all := list -}}
+{{- if not (regexMatch "^[a-z]([a-z0-9-]*[a-z0-9])?$" (include "dtq.fullname" .)) -}}
+{{- $all = append $all (printf "the release's name, %s, is the beginning of the names of Services, which begin with a letter and have only a-z, 0-9 and -: choose another name, or set fullnameOverride" .Release.Name) -}}
+{{- end -}}
+{{- $all | toJson -}}
 {{- end -}}
 
 {{/* Redis and PostgreSQL: exactly one of each. */}}
