@@ -23,7 +23,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=100, help="latencies a round")
     parser.add_argument("--queued", type=int, default=100_000, help="jobs queued for the memory of one")
     parser.add_argument("--timeout", type=float, default=120, help="seconds for any one measurement")
-    parser.add_argument("--recovery", type=float, default=130, help="longest wait for a killed worker's jobs, seconds")
+    parser.add_argument("--recovery", type=float, default=200, help="longest wait for a killed worker's jobs, seconds")
     parser.add_argument("--quiet-wait", type=float, default=60, help="longest wait for a quiet machine before a measurement; 0: none")
     parser.add_argument("--quick", action="store_true", help="try whether it works: one round of few jobs on a busy machine")
     parser.add_argument("--out", type=Path, default=None, help="results/peers.json, with --quick peers-quick.json")
