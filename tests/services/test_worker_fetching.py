@@ -11,6 +11,7 @@ import pytest
 from worker_bench import Bench, Mark, until
 
 from dtq.queue import keys
+from dtq.queue.claims import Claims
 
 
 async def started(mark: Mark, count: int = 1) -> int:
@@ -213,3 +214,35 @@ async def test_a_burst_is_shared_by_two_workers(bench: Bench) -> None:
     ids = [await bench.submit("sleep", {"seconds": 0.05}) for _ in range(20)]
     jobs = await asyncio.gather(*(bench.ended(job_id) for job_id in ids))
     assert {job.attempts[0].worker for job in jobs} == {first.name, second.name}
+
+
+@pytest.mark.parametrize(("queues", "most"), [("*", 5), ("a,b,c,d,e", 1)])
+async def test_all_queues_are_claimed_from_at_once_but_named_ones_in_turn(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, queues: str, most: int
+) -> None:
+    """Claims that go in one packet share a sync of the append-only file: with hundreds of queues it counts."""
+    under_way, seen = 0, []
+    claim = Claims.claim
+
+    async def counted(self: Claims, *args: Any, **options: Any) -> Any:
+        nonlocal under_way
+        under_way += 1
+        seen.append(under_way)
+        try:
+            return await claim(self, *args, **options)
+        finally:
+            under_way -= 1
+
+    monkeypatch.setattr(Claims, "claim", counted)
+    jobs = [await bench.submit("echo", queue=name) for name in "abcde"]
+    await bench.worker(queues=queues, workercount=5)
+    for job in jobs:
+        assert (await bench.ended(job)).state == "succeeded"
+    assert max(seen) == most
+
+
+async def test_more_hot_queues_than_slots_are_all_served(bench: Bench) -> None:
+    jobs = [await bench.submit("sleep", {"seconds": 0.01}, queue=f"q{n}") for n in range(30)]
+    await bench.worker(queues="*", workercount=2)
+    for job in jobs:
+        assert (await bench.ended(job)).state == "succeeded"

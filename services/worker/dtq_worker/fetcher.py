@@ -1,7 +1,7 @@
 """Claims jobs into free slots.
 
-A queue is *hot* while it may have work. One claim for a hot queue is under way at a time; meanwhile more slots become
-free, so batches grow with the load by themselves. When no queue is hot, the inbox waits: it brings the next job, or word
+A queue is *hot* while it may have work. One claim for each of the next hot queues is under way at a time; meanwhile more
+slots become free, so batches grow with the load by themselves. When no queue is hot, the inbox waits: it brings the next job, or word
 of it, at once. All queues are looked at besides, from time to time, less often while nothing comes.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -25,6 +26,9 @@ from dtq_worker.inbox import MAX_OFFERS, Inbox
 from dtq_worker.recovery import Recovery
 
 __all__ = ["Fetcher"]
+
+AT_ONCE = 16
+"""Queues claimed from at once with QUEUES=*: the claims go in one packet, and share a sync of the append-only file."""
 
 MAX_CLAIM = 500
 """Jobs of one claim: the script keeps the server busy for a few ms."""
@@ -125,7 +129,7 @@ class Fetcher:
             await asyncio.wait_for(self._stop.wait(), seconds)
 
     async def _round(self) -> None:
-        """One step: wait for a free slot, or claim from the first hot queue, or wait for work."""
+        """One step: wait for a free slot, or claim from the next hot queues, or wait for work."""
         if self._inbox.offers:
             self._inbox.listen(self._names)  # whatever comes, nothing may stay unread in a box
         if self._executor.free <= 0:
@@ -135,11 +139,25 @@ class Fetcher:
             await self._pause(UNSENT_PAUSE)
             return
         self._heat_due()
-        name = next((known for known in self._names if known in self._hot), None)
-        if name is None:
+        names = self._next()
+        if not names:
             await self._wait_for_work()
             return
-        wanted = min(self._executor.free, MAX_CLAIM)
+        wanted = min(self._executor.free // len(names), MAX_CLAIM)
+        if len(names) == 1:
+            await self._claim(names[0], wanted)
+            return
+        for error in await asyncio.gather(*(self._claim(name, wanted) for name in names), return_exceptions=True):
+            if error is not None:
+                raise error
+
+    def _next(self) -> list[str]:
+        """The hot queues whose turn it is; one at a time of those that are named, since their order is strict."""
+        most = 1 if self._fixed is not None else min(AT_ONCE, self._executor.free)
+        return list(itertools.islice((name for name in self._names if name in self._hot), most))
+
+    async def _claim(self, name: str, wanted: int) -> None:
+        """Start up to ``wanted`` jobs of one queue."""
         wait = len(self._names) <= MAX_OFFERS
         try:
             if self._recovery.doubts(name):

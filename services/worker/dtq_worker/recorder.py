@@ -17,6 +17,7 @@ from dtq.job import TerminalJob
 from dtq.queue import keys
 from dtq.queue.connection import Client, translated
 from dtq.queue.kept import keep_no_longer
+from dtq.roles import each
 from dtq_worker.faults import Faults
 
 __all__ = ["Recorder", "RowStore"]
@@ -32,6 +33,9 @@ TRIES = 5
 
 BATCH = 4000
 """Rows of one insert."""
+
+AT_ONCE = 16
+"""Queues from whose outboxes stored rows are taken at once."""
 
 GATHER = 0.02
 """Seconds that the first row waits for others: an insert of many costs little more than one of few."""
@@ -122,16 +126,18 @@ class Recorder:
         by_queue: dict[str, list[Batch]] = {}
         for batch in batches:
             by_queue.setdefault(batch.queue, []).append(batch)
-        for queue, stored in by_queue.items():
-            try:
-                with translated(keys.prefix(queue)):
-                    if self._kept_long:  # before the entries go: as long as they are there, another will do it
-                        await keep_no_longer(self._client, queue, (row for batch in stored for row in batch.rows), self._result_ms)
-                    await self._client.xdel(keys.outbox(queue), *(batch.entry for batch in stored))
-            except (QueueUnavailable, QueueDamaged):
-                pass  # whoever needs the queue reports the one, and the other has been told
-            except RedisError as error:  # its keys were damaged from outside: the other queues' entries go
-                log.error("queue_damaged", queue=queue, error=str(error))
+        await each(by_queue, lambda queue: self._clear_queue(queue, by_queue[queue]), AT_ONCE)
+
+    async def _clear_queue(self, queue: str, stored: list[Batch]) -> None:
+        try:
+            with translated(keys.prefix(queue)):
+                if self._kept_long:  # before the entries go: as long as they are there, another will do it
+                    await keep_no_longer(self._client, queue, (row for batch in stored for row in batch.rows), self._result_ms)
+                await self._client.xdel(keys.outbox(queue), *(batch.entry for batch in stored))
+        except (QueueUnavailable, QueueDamaged):
+            pass  # whoever needs the queue reports the one, and the other has been told
+        except RedisError as error:  # its keys were damaged from outside: the other queues' entries go
+            log.error("queue_damaged", queue=queue, error=str(error))
 
     async def flush(self, seconds: float) -> None:
         """Return when all is stored, after so many ``seconds``, or at the first failure: the outbox has the rest."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 
@@ -17,6 +18,9 @@ from dtq_worker.faults import Faults, trace
 from dtq_worker.outcome import Ending
 
 __all__ = ["Reporter"]
+
+AT_ONCE = 16
+"""Queues whose attempts are ended at once: the calls go in one packet, and share a sync of the append-only file."""
 
 BATCH = 500
 """Attempts ended by one call: it keeps the server busy for a few ms."""
@@ -138,37 +142,44 @@ class Reporter:
         while self._pending:
             self._added.clear()
             now = time.monotonic()
-            queue = next((name for name, line in self._pending.items() if line.retry_at <= now), None)
-            if queue is None:
+            ready = list(itertools.islice((name for name, line in self._pending.items() if line.retry_at <= now), AT_ONCE))
+            if not ready:
                 await self._wait(min(line.retry_at for line in self._pending.values()) - now)
                 continue
-            line = self._pending[queue]
-            batch = line.head()
-            try:
-                done = await self._claims.finish(queue, [ending.finish for ending in batch])
-            except Exception as error:  # noqa: BLE001 - without this task no attempt would ever end
-                self._pending[queue] = self._pending.pop(queue)  # the next try is another queue's, if there is one
-                log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
-                if isinstance(error, QueueUnavailable):
-                    self._doubted(queue)
-                    await asyncio.sleep(self._faults.note(error))
-                    continue
-                line.retry_at = time.monotonic() + line.faults.note(error)
-                if isinstance(error, QueueDamaged):
-                    line.damaged = True
-                    self._damaged(queue)
-                else:
-                    self._refused(queue, line, len(batch), error)
-                continue
-            self._faults.clear()
-            line.took(len(batch))
-            self._pending.pop(queue)
-            if line.endings:  # to the back: each queue gets its turn
-                self._pending[queue] = line
-            try:
-                self._confirmed(queue, batch, done)
-            except Exception as error:  # noqa: BLE001 - they have ended; what follows from it can be found again
-                log.error("duty_failed", duty="reporter", error=str(error), exception=trace(error))
+            errors = [await self._send(ready[0])] if len(ready) == 1 else await asyncio.gather(*map(self._send, ready))
+            away = next((error for error in errors if error is not None), None)
+            if away is not None:
+                await asyncio.sleep(self._faults.note(away))
+
+    async def _send(self, queue: str) -> QueueUnavailable | None:
+        """Send a batch of one queue. Returns the error if the server is away; what else goes wrong is dealt with."""
+        line = self._pending[queue]
+        batch = line.head()
+        try:
+            done = await self._claims.finish(queue, [ending.finish for ending in batch])
+        except Exception as error:  # noqa: BLE001 - without this task no attempt would ever end
+            self._pending[queue] = self._pending.pop(queue)  # the next try is other queues', if there are more
+            log.warning("finish_delayed", queue=queue, jobs=self.backlog, error=str(error))
+            if isinstance(error, QueueUnavailable):
+                self._doubted(queue)
+                return error
+            line.retry_at = time.monotonic() + line.faults.note(error)
+            if isinstance(error, QueueDamaged):
+                line.damaged = True
+                self._damaged(queue)
+            else:
+                self._refused(queue, line, len(batch), error)
+            return None
+        self._faults.clear()
+        line.took(len(batch))
+        self._pending.pop(queue)
+        if line.endings:  # to the back: each queue gets its turn
+            self._pending[queue] = line
+        try:
+            self._confirmed(queue, batch, done)
+        except Exception as error:  # noqa: BLE001 - they have ended; what follows from it can be found again
+            log.error("duty_failed", duty="reporter", error=str(error), exception=trace(error))
+        return None
 
     async def _wait(self, seconds: float) -> None:
         """Wait until a refused batch is to be sent again, or there is something else to send."""
