@@ -45,6 +45,21 @@ async def test_a_job_past_its_timeout_is_ended_and_the_next_one_runs(bench: Benc
     assert (await bench.run("sync_echo" if name != "sleep" else "echo")).state == "succeeded"
 
 
+@pytest.mark.parametrize("name", ["sleep", "sync_sleep"])
+@pytest.mark.parametrize("step", [-1200, 1200])
+async def test_a_clock_that_is_set_shifts_no_timeout(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str, step: int) -> None:
+    """Neither does a job run on past its time-out, nor is one ended before."""
+    await bench.worker(processes=2)
+    await bench.run("sync_echo")  # starts the pool
+    mark, clock = bench.mark(), time.time
+    endless = await bench.submit(name, {"seconds": 60, "mark": mark}, timeout=3.0, max_retries=0)
+    short = await bench.submit(name, {"seconds": 1.5, "mark": mark}, timeout=30.0, max_retries=0)
+    await until("both run", lambda: len(mark.lines) == 2)
+    monkeypatch.setattr(time, "time", lambda: clock() + step)
+    assert error_kinds(await bench.ended(endless)) == ["timeout"]
+    assert (await bench.ended(short)).state == "succeeded"
+
+
 async def test_the_folder_of_a_pool_whose_worker_was_killed_is_removed_by_the_next(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

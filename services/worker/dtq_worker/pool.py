@@ -170,6 +170,8 @@ class HandlerProcesses:
         self._folder = ""
         self._socket: socket.socket | None = None
         self.size = settings.processes or os.cpu_count() or 1
+        self._free = asyncio.Semaphore(self.size)
+        """A job is handed to the pool when a process is free for it: so it starts at once, and its timeout with it."""
 
     async def _start(self) -> None:
         """Start the fork server and the processes, which takes most of a second, beside the event loop."""
@@ -211,14 +213,19 @@ class HandlerProcesses:
         async with self._starting:
             if self._pool is None:
                 await self._start()
-        if running.is_stopped():
-            raise asyncio.CancelledError
-        job = running.job
-        task = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
-        future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[task], timeout=running.timeout)
-        running.interrupt = future.cancel
-        answer: Answer = await asyncio.wrap_future(future)
-        return answer
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - we are in a task
+        running.interrupt = task.cancel
+        async with self._free:
+            if running.is_stopped():
+                raise asyncio.CancelledError
+            job = running.job
+            order = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
+            future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[order])
+            running.interrupt = future.cancel
+            # Not by the pool's own timeout: it goes by the wall clock, which can be set.
+            async with asyncio.timeout(running.timeout):
+                return await asyncio.wrap_future(future)
 
     async def close(self) -> None:
         """Kill what still runs and remove the pool."""
