@@ -14,22 +14,18 @@ local now = clock()
 local total = #ARGV
 
 local adding = {} -- new jobs for each of KEYS
-local touched, segments = {}, 0 -- structures of each of KEYS that get something, and the command that tells whether they can
+local segments = 0
 local keyed = {} -- idempotency key -> {digest, answer} of this batch and of earlier ones
 do
   local i, index = 3, 0
   while i <= total do
     local key = tonumber(ARGV[i + 1])
-    touched[key] = touched[key] or {}
     segments = segments + 1
     if ARGV[i] == 'P' then
-      touched[key][ARGV[i + 2]] = 'XLEN'
       local n = tonumber(ARGV[i + 5])
       adding[key] = (adding[key] or 0) + n
       i, index = i + 6 + n, index + n
     else
-      touched[key][ARGV[i + 2]] = 'XLEN'
-      if ARGV[i + 6] ~= '0' then touched[key].delayed = 'ZCARD' end
       local idem, fresh = ARGV[i + 8], 1
       if idem ~= '' then
         local where = key .. ':' .. idem
@@ -54,11 +50,18 @@ do
 end
 
 if segments > 1 then -- a single one is refused by its first write
-  for key, structures in pairs(touched) do
-    for name, command in pairs(structures) do
-      local found = redis.pcall(command, KEYS[key] .. ':' .. name)
-      if type(found) == 'table' then return redis.error_reply('DAMAGED ' .. key .. ' ' .. tostring(found.err)) end
-    end
+  local seen = {} -- structures that get something
+  local i = 3
+  while i <= total do
+    local p = KEYS[tonumber(ARGV[i + 1])]
+    local lane, alike = p .. ':' .. ARGV[i + 2], ARGV[i] == 'P'
+    if not seen[lane] then seen[lane] = {'XLEN', ARGV[i + 1]} end
+    if not alike and ARGV[i + 6] ~= '0' then seen[p .. ':delayed'] = {'ZCARD', ARGV[i + 1]} end
+    i = i + (alike and 6 + tonumber(ARGV[i + 5]) or 10)
+  end
+  for where, how in pairs(seen) do
+    local found = redis.pcall(how[1], where)
+    if type(found) == 'table' then return redis.error_reply('DAMAGED ' .. how[2] .. ' ' .. tostring(found.err)) end
   end
 end
 
