@@ -23,7 +23,7 @@ def noop(i, t):
 
 class DramatiqPeer(Peer):
     packages = ("dramatiq", "redis", "hiredis")
-    guarantee = "acked after the handler; a dead worker's messages requeued after heartbeat timeout 60 s"
+    guarantee = "acked after the handler; a dead worker's messages requeued after a heartbeat timeout of 60 s, by one command in a thousand"
     results = "none (Results middleware is off by default)"
     worker_note = "4 threads, dramatiq_queue_prefetch=500 (defaults, 8 threads and prefetch 16: 2100 jobs/s), default middleware"
     bulk_note = "no bulk API: send() loop"
