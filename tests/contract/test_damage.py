@@ -339,6 +339,26 @@ async def test_what_is_no_job_in_a_box_is_told_as_such(content: bytes) -> None:
         read_box("default", content)
 
 
+@pytest.mark.parametrize("until_ms", [4e12, float("inf")])
+async def test_a_worker_that_somebody_made_up_keeps_no_job_for_good(queue: Queue, worker: MakeWorker, until_ms: float) -> None:
+    """Idle, under a lease that ends in a lifetime: the next job is claimed for it, and nobody would ever run it."""
+    prefix = keys.prefix("default")
+    live = worker("live", 5_000)
+    await live.claim("default", 1, wait=True)
+    await queue.client.zadd(f"{prefix}:workers", {"made-up": until_ms})
+    await queue.client.zadd(keys.idle("default"), {"made-up": 0.0})
+    await queue.submit([NewJob("noop", b"1")])
+    assert (await queue.stats(["default"]))[0].running == 1
+    await queue.reclaim("default", audit=True)
+    seconds, _ = await queue.client.time()
+    lease = await queue.client.zscore(f"{prefix}:workers", "made-up")
+    assert lease <= (seconds + 11) * 1000
+    assert (await live.renew("default")).held
+    await queue.client.zadd(f"{prefix}:workers", {"made-up": 1.0})  # the ten seconds are over
+    assert (await queue.reclaim("default")).requeued == 1
+    assert await live.retract("default") != []
+
+
 # ---------------------------------------------------------------------- keys of another type
 
 

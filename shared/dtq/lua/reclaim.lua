@@ -2,7 +2,7 @@
 --
 -- KEYS  1 "dtq:{QUEUE}"
 -- ARGV  1 most jobs to take, 2 crashes after which a job has failed (worker_lost), 3 ms a finished job is kept,
---       4 ms a failed one is kept, 5 = 1: also look for consumers without a lease, which only damage from outside leaves,
+--       4 ms a failed one is kept, 5 = 1: also look for consumers without a lease, or with an absurd one (only damage leaves them),
 --       6 ms since the last call after which nothing is taken for 7 ms (0: always take)
 -- Reply {requeued, failed, cancelled, workers removed}. A job taken runs first (lane f); its crash counter goes up, its
 --       failure counter does not.
@@ -65,6 +65,12 @@ local function take(lane, eid, worker, idle)
 end
 
 if ARGV[5] == '1' then
+  -- No lease is longer than an hour (LEASESECONDS): one that ends later was put there by hand, or the server's clock was set
+  -- back. A worker that lives renews it at once; any other would keep for good what is claimed for it.
+  for _, worker in ipairs(redis.call('ZRANGEBYSCORE', p .. ':workers', text(now + 3660000), '+inf', 'LIMIT', 0, 1000)) do
+    redis.call('ZADD', p .. ':workers', text(now + 10000), worker)
+    redis.call('ZREM', p .. ':idle', worker)
+  end
   for _, lane in ipairs(LANES) do
     local consumers = redis.pcall('XINFO', 'CONSUMERS', p .. ':' .. lane, GROUP)
     if not consumers.err then
