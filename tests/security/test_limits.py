@@ -145,9 +145,10 @@ def test_who_leaves_waits_no_longer(api: Service, job: str) -> None:
 def test_a_burst_of_polls_is_told_that_it_is_too_many_and_not_that_a_server_is_down(api: Service, job: str) -> None:
     """Each looks at its job first: many times as many calls as there are connections to Redis."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=60)) for _ in range(MAX_WAITS + 50)]
-        for sock in sockets:
-            sock.sendall(poll(job))
+        sockets = []
+        for _ in range(MAX_WAITS + 50):
+            sockets.append(stack.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=60)))
+            sockets[-1].sendall(poll(job))  # at once: a connection that sends nothing for two seconds is closed
         until(lambda: waits(api) == MAX_WAITS, "as many wait as may")
         selector = stack.enter_context(selectors.DefaultSelector())
         for sock in sockets:
