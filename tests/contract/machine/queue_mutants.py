@@ -49,19 +49,22 @@ MUTANTS = [
         "reclaim leaves a dead worker idle", "redis.call('ZREM', p .. ':idle', worker)\n    redis.call('DEL'", "redis.call('DEL'", rare=True
     ),
     Mutant("cancel leaves the entry", "redis.call('XDEL', p .. ':' .. lane, eid)\n  finish_here", "finish_here"),
-    Mutant(
-        "what a script ends has no row", "redis.call('XADD', p .. ':outbox', '*', 'r', '[' .. blob .. ']')\n  return blob", "return blob"
-    ),
+    Mutant("what a script ends has no row", "anew('XADD', p .. ':outbox', '*', 'r', '[' .. blob .. ']')\n  return blob", "return blob"),
     Mutant("promote leaves the job delayed", "redis.call('ZREM', p .. ':delayed', id)\n    if lane", "if lane"),
     Mutant("claim ignores a pause", "if redis.call('EXISTS', p .. ':paused') == 1 then\n  wait()", "if false then\n  wait()"),
     Mutant("claim takes normal before high", "local LANES = {'f', 'h', 'n', 'l'}", "local LANES = {'f', 'n', 'h', 'l'}"),
     Mutant(
         "claim takes no lease",
-        "if left < wanted then\n  redis.call('ZADD', p .. ':workers', text(now + lease), worker)",
+        "if left < wanted then\n  anew('ZADD', p .. ':workers', text(now + lease), worker)",
         "if left < wanted then",
     ),
     Mutant("a job is handed over in a paused queue", "redis.call('EXISTS', p .. ':paused') == 0 and read_first", "read_first"),
-    Mutant("a job is handed to a dead worker", "if lease and tonumber(lease) > clock() then", "if lease then", rare=True),
+    Mutant(
+        "a job is handed to a dead worker",
+        "if type(lease) == 'string' and tonumber(lease) > clock() then",
+        "if type(lease) == 'string' then",
+        rare=True,
+    ),
     Mutant("an idle worker of which nothing is wanted is forgotten", "redis.call('ZADD', p .. ':idle', idle[2], worker)", ""),
     Mutant("a tick fires twice", "if last and tonumber(last) >= tick then", "if last and tonumber(last) > tick then"),
     Mutant("Forbid forbids nothing", "if policy == 'Forbid' and #live > 0 then", "if false then", rare=True),
@@ -74,10 +77,10 @@ MUTANTS = [
         "",
         rare=True,
     ),
-    Mutant("leave keeps the lease", "else redis.call('ZREM', p .. ':workers', worker) end", "end"),
+    Mutant("leave keeps the lease", "else redis.pcall('ZREM', p .. ':workers', worker) end", "end"),
     Mutant(
         "leave lets its claims wait for the lease",
-        "if left > 0 then redis.call('ZADD', p .. ':workers', '0', worker) else",
+        "if left > 0 then anew('ZADD', p .. ':workers', '0', worker) else",
         "if left == 0 then",
     ),
     Mutant("renew always says that the lease was held", "local reply = {held and 1 or 0}", "local reply = {1}"),
