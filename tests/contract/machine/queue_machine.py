@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -327,7 +328,7 @@ class QueueMachine(RuleBasedStateMachine):
         assert (done.stale | done.repeated, done.cancelled) == (stale, cancelled)
         assert not done.stale & done.repeated
         assert written <= done.repeated, "what was sent again is not known"
-        own = {_text(reports[index]) for index in set(range(len(reports))) - stale}
+        own = {text for index in set(range(len(reports))) - stale for text in _texts(reports[index])}
         assert all(_text(reports[index]) in self.written | own for index in done.repeated), "an ending that was never written"
         ended = {index for index, (_, end) in enumerate(reports) if end.op in "kf"} - stale
         assert (done.outbox is not None) == bool(ended)
@@ -339,7 +340,7 @@ class QueueMachine(RuleBasedStateMachine):
                 limit = MAX_RETRIES if job.max_retries is None else job.max_retries
                 assert job.failures <= limit, "more retries than the job has"
         kept = frozenset(index for index, (_, end) in enumerate(reports) if end.op != "h" and index not in stale | cancelled)
-        self.written |= {_text(reports[index]) for index in kept}
+        self.written |= {text for index in kept for text in _texts(reports[index])}
         return kept
 
     def _report(self, item: Held, how: str, delay: int) -> tuple[Finish, End]:
@@ -689,6 +690,15 @@ def _text(report: tuple[Finish, End]) -> tuple[str, str, bytes]:
     """What tells an ending from others of the same job."""
     finish, end = report
     return end.id, finish.op, finish.text
+
+
+def _texts(report: tuple[Finish, End]) -> list[tuple[str, str, bytes]]:
+    """An ending, and what else it writes: the attempt of one for good is in the history of the job once it is replayed."""
+    found = [_text(report)]
+    if report[0].op in "kf":
+        attempt = msgspec.json.decode(report[0].text, type=TerminalJob).attempts[-1]
+        found.append((report[1].id, "r", msgspec.json.encode(attempt)))
+    return found
 
 
 def _rows(rows: list[TerminalJob]) -> list[Row]:
