@@ -65,7 +65,7 @@ async def fired(queue: Queue) -> int:
 
 async def all_due(queue: Queue, store: ScheduleStore, count: int) -> tuple[float, float]:
     """Seconds from the minute at which all are due until the first job and until the last."""
-    minute = int(time.time() + 90 + count / 500) // 60 * 60
+    minute = int(time.time() + 90 + count / 1000) // 60 * 60
     at = time.gmtime(minute)
     await put_all(store, count, f"{at.tm_min} {at.tm_hour} * * *")
     assert time.time() < minute - 1, "putting them took too long"
