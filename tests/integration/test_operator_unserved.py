@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from dtq.queue import Queue
+from dtq.registry import load_registry
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
 from dtq_operator.accept import Acceptor
 from dtq_operator.metrics import Metrics
-from dtq_operator.resource import Resource
+from dtq_operator.resource import Resource, parse_resource
 from dtq_operator.resync import Resync
 from dtq_operator.scopes import Scopes
 from dtq_operator.sync import Syncer
@@ -54,7 +55,7 @@ async def store(schedules: ScheduleStore) -> ScheduleStore:
 def resync(tasks: Queue, store: ScheduleStore, scopes: list[str | None], operator: str, *present: str) -> Resync:
     api: Any = Resources(*present)
     metrics = Metrics()
-    syncer = Syncer(tasks, api, Acceptor({}), metrics, "default")
+    syncer = Syncer(tasks, api, Acceptor({}), metrics, "default", operator)
     return Resync(api, store, syncer, metrics, "default", Scopes(api, scopes), 60.0, operator)
 
 
@@ -106,3 +107,18 @@ async def test_they_end_when_it_served_all_of_the_cluster_and_now_serves_a_list(
 async def test_all_of_an_empty_cluster_is_served_too(tasks: Queue, schedules: ScheduleStore) -> None:
     await resync(tasks, schedules, [None], ME).step()
     assert await schedules.served() == {}
+
+
+async def test_a_namespace_is_noted_before_its_first_schedule_is_written(tasks: Queue, schedules: ScheduleStore) -> None:
+    """Not only by the next full comparison: the operator can be told to serve a list before that."""
+    api: Any = Resources("new")
+    types = load_registry(["dtq.jobs"], entry_points=False).types
+    syncer = Syncer(tasks, api, Acceptor(types), Metrics(), "default", ME)
+    [body] = [body async for page in api.pages(None) for body in page]
+    body["spec"]["jobTemplate"]["payload"] = {"to": "user@example.com", "subject": "s", "body": "b"}
+    await syncer.sync(parse_resource(body))
+    assert await names(schedules) == {"new"}
+    looks = resync(tasks, schedules, ["mine"], ME, "new")
+    for _ in range(2):
+        await looks.step()
+    assert await names(schedules) == set()

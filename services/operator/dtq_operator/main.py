@@ -46,7 +46,7 @@ async def serve(settings: OperatorSettings, types: Registry, namespaces: list[st
     api, metrics = Api(login()), Metrics()
     scopes = Scopes(api, [None] if namespaces is None else namespaces)
     schedules = ScheduleStore(queue.client)
-    syncer = Syncer(queue, api, Acceptor(types.types), metrics, settings.clustername)
+    syncer = Syncer(queue, api, Acceptor(types.types), metrics, settings.clustername, settings.operatorname)
     resync = Resync(api, schedules, syncer, metrics, settings.clustername, scopes, settings.resyncseconds, settings.operatorname)
     definition = Definition(api)
     roles = Roles(

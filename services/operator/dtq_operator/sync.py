@@ -43,7 +43,11 @@ class Syncer:
     that into every resource.
     """
 
-    def __init__(self, queue: Queue, api: Api, acceptor: Acceptor, metrics: Metrics, cluster: str) -> None:
+    def __init__(self, queue: Queue, api: Api, acceptor: Acceptor, metrics: Metrics, cluster: str, operator: str = "") -> None:
+        """``operator``: this one's name, among those that share the Redis."""
+        self._operator = operator
+        self._noted: set[str] = set()
+        """Owners of which Redis knows that this operator writes for them."""
         self._queue = queue
         self._schedules = ScheduleStore(queue.client)
         self._api = api
@@ -254,10 +258,14 @@ class Syncer:
             await self._put(resource, entry.spec.model_copy(update={"suspend": True}), entry.last)
 
     async def _put(self, resource: Resource, spec: ScheduleSpec, last: int | None) -> str:
+        owner = self.owner(resource.namespace)
+        if self._operator and owner not in self._noted:  # before its first schedule: should the namespace be served no more, this ends
+            await self._schedules.serve({owner}, self._operator)
+            self._noted.add(owner)
         return await self._schedules.put(
             resource.entry,
             spec,
-            owner=self.owner(resource.namespace),
+            owner=owner,
             uid=resource.uid,
             generation=resource.generation,
             created=resource.created,
