@@ -1,6 +1,6 @@
-"""After a million jobs and all sorts of deaths everything is as small as before: keys, streams, memory, connections, files.
+"""After a million jobs, all sorts of deaths and other troubles everything is as small as before: keys, streams, memory, connections, files.
 
-The base is taken after a first wave with a tenth of the jobs and the same deaths, and not before it: pools and heaps keep what
+The base is taken after a first wave with a tenth of the jobs and the same faults, and not before it: pools and heaps keep what
 they once needed. Services that are killed are started anew, so one of each kind lives through everything.
 """
 
@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from faultkit.checker import check
@@ -25,6 +25,7 @@ from faultkit.report import Result, Scenario
 from faultkit.settle import accepted_jobs, views_of
 from faultkit.stand import Stand, open_stand, until
 from faultkit.ticking import ticking
+from faultkit.troubles import TROUBLES
 
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
@@ -32,6 +33,8 @@ from dtq.job import NewJob
 from dtq.queue import Queue
 
 __all__ = ["SCENARIO"]
+
+T = TypeVar("T")
 
 NAME = "bounded"
 JOBS = 1_000_000
@@ -106,24 +109,33 @@ def _life(stand: Stand, seed: int) -> Iterator[list[str]]:
 
 
 def _wave(stand: Stand, flow: _Flow, killer: Killer, jobs: int, seed: int) -> list[str]:
-    """So many jobs, while each of MORTAL and of the servers dies once; returns the schedules made."""
+    """So many jobs, while each of MORTAL and of the servers dies once, then one trouble after the other; returns the schedules made."""
     names = [*MORTAL, *SERVERS]
     with _life(stand, seed) as due:
         for number, name in enumerate(names):
-            asyncio.run(flow.run(jobs // (2 * len(names)), seed * 100 + number))
-            _strike(killer, flow, name, seed * 100 + 50 + number)
+            asyncio.run(flow.run(jobs // (2 * len(names)), seed * 1000 + number))
+            _strike(killer, flow, name, seed * 1000 + 50 + number)
         killer.revive()
-        asyncio.run(flow.run(jobs // 2, seed * 100 + 99))
+        for number, (name, trouble) in enumerate(TROUBLES.items()):
+            asyncio.run(flow.run(jobs // (4 * len(TROUBLES)), seed * 1000 + 100 + number))
+            assert _beside(flow, seed * 1000 + 150 + number, lambda trouble=trouble: trouble(stand)), f"the fault did not happen: {name}"  # type: ignore[misc]
+        asyncio.run(flow.run(jobs // 4, seed * 1000 + 999))
     return due
+
+
+def _beside(flow: _Flow, seed: int, act: Callable[[], T]) -> T:
+    """Do something as jobs flow."""
+    with ThreadPoolExecutor(1) as beside:
+        flowing = beside.submit(lambda: asyncio.run(flow.run(BATCH, seed)))
+        done = act()
+        flowing.result()
+    return done
 
 
 def _strike(killer: Killer, flow: _Flow, name: str, seed: int) -> None:
     """Kill one as jobs flow; PostgreSQL is away for so long that jobs end meanwhile."""
     away = 2.0 if name == "postgres" else 0.2
-    with ThreadPoolExecutor(1) as beside:
-        flowing = beside.submit(lambda: asyncio.run(flow.run(BATCH, seed)))
-        killer.strike(Stroke((name,), 0.0, away, None))
-        flowing.result()
+    _beside(flow, seed, lambda: killer.strike(Stroke((name,), 0.0, away, None)))
 
 
 def _rest(stand: Stand, seconds: float, hurry: bool) -> Sizes:
@@ -236,7 +248,7 @@ def _run(scale: float) -> list[Result]:
         found, figures = _rows(stand, flow)
         violations += left + more + found
         violations += [f"the fault did not happen: {name} was not killed twice" for name in (*MORTAL, *SERVERS) if killer.kills[name] < 2]
-    figures |= {"kills": sum(killer.kills.values()), "jobs a second": jobs / waved, **_sizes(base, now)}
+    figures |= {"kills": sum(killer.kills.values()), "other faults": 2 * len(TROUBLES), "jobs a second": jobs / waved, **_sizes(base, now)}
     return [Result(NAME, "back at its base", violations, figures, time.monotonic() - began)]
 
 

@@ -1,0 +1,100 @@
+"""Short troubles that every service outlives: it stands still, or its servers cut it off, hang, are full, or forget.
+
+Each returns what shows that it happened: a count that is 0 if it did not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+import psycopg
+import redis
+
+from faultkit.frozen import family, frozen, is_frozen
+from faultkit.stand import Stand, until
+
+__all__ = ["TROUBLES"]
+
+FREEZE = 6.0
+"""Seconds: longer than a lease is by default."""
+HANG = 1.5
+CUTS = 5
+BETWEEN = 0.2
+"""Seconds between two cuts."""
+
+
+def _freeze(stand: Stand) -> int:
+    worker = stand.of("worker")[-1]
+    pids = family(worker.pid)
+    with frozen(stand.log, worker.name, pids):
+        time.sleep(FREEZE)
+        return sum(map(is_frozen, pids))
+
+
+def _cut_off(stand: Stand) -> int:
+    stand.log.note("fault", text="CLIENT KILL", target="valkey")
+    cut = 0
+    with redis.Redis.from_url(stand.redis_url) as client:
+        for _ in range(CUTS):
+            cut += int(client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+            time.sleep(BETWEEN)
+    return cut
+
+
+def _hang(stand: Stand) -> int:
+    stand.log.note("fault", text="CLIENT PAUSE", target="valkey")
+    with redis.Redis.from_url(stand.redis_url) as client:
+        began = time.monotonic()
+        client.client_pause(round(HANG * 1000), all=True)
+        client.ping()
+        return int(time.monotonic() - began >= HANG / 2)
+
+
+def _fill(stand: Stand) -> int:
+    """Valkey takes no more, until it has refused something."""
+    stand.log.note("fault", text="maxmemory 1", target="valkey")
+    with redis.Redis.from_url(stand.redis_url) as client:
+
+        def refused() -> int:
+            return int(client.info("errorstats").get("errorstat_OOM", {}).get("count", 0))
+
+        before = refused()
+        client.config_set("maxmemory", 1)
+        try:
+            return int(until("Valkey refuses what needs memory", lambda: refused() - before, 30))
+        finally:
+            client.config_set("maxmemory", 0)
+
+
+def _forget(stand: Stand) -> int:
+    """Valkey has no script any more."""
+    stand.log.note("fault", text="SCRIPT FLUSH", target="valkey")
+    with redis.Redis.from_url(stand.redis_url) as client:
+        before = int(client.info("memory")["number_of_cached_scripts"])
+        client.script_flush()
+        return before
+
+
+def _cut_off_from_postgres(stand: Stand) -> int:
+    stand.log.note("fault", text="pg_terminate_backend", target="postgres")
+    cut = 0
+    with psycopg.connect(stand.database_url, autocommit=True) as connection:
+        for _ in range(CUTS):
+            ended = connection.execute(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+            ).fetchone()
+            cut += int(ended[0]) if ended else 0
+            time.sleep(BETWEEN)
+    return cut
+
+
+TROUBLES: Mapping[str, Callable[[Stand], int]] = {
+    "a worker frozen": _freeze,
+    "connections to Valkey cut": _cut_off,
+    "Valkey hangs": _hang,
+    "Valkey full": _fill,
+    "scripts forgotten": _forget,
+    "connections to PostgreSQL cut": _cut_off_from_postgres,
+}
