@@ -27,6 +27,9 @@ RUNS = (
     ("latency", ["latency.py"]),
     ("image-resize", ["image_resize.py"]),
     ("memory", ["memory.py"]),
+    ("scale-workers", ["scale_workers.py"]),
+    ("scale-queues", ["scale_queues.py"]),
+    ("scale-schedules", ["scale_schedules.py", "--schedules", "1000,10000"]),
     ("insert-rows", ["insert_rows.py"]),
 )
 
