@@ -100,6 +100,7 @@ def like_numbers() -> Json:
 
 
 SERVERS: Json = {
+    "fullnameOverride": "dtq",
     "valkey": {"existingSecret": "1", "persistence": {"storageClass": "2", "size": "3"}, "priorityClassName": "4"},
     "postgresql": {"existingSecret": "1", "persistence": {"storageClass": "2", "size": "3"}, "priorityClassName": "4"},
     "blobs": {"persistence": {"existingClaim": "5"}},

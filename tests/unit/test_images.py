@@ -188,8 +188,13 @@ def skaffold_values(*, dev: bool) -> Json:
         place = values
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = re.sub(r"{{\.IMAGE_(REPO|TAG)_(\w+)}}", r"\1-\2", value) if isinstance(value, str) else value
+        place[last] = re.sub(r"{{\.IMAGE_(REPO|TAG)_(\w+)}}", _image_part, value) if isinstance(value, str) else value
     return values
+
+
+def _image_part(found: re.Match[str]) -> str:
+    """What stands for a template of skaffold: names of images are in small letters."""
+    return f"{found[1].lower()}-{found[2]}"
 
 
 @pytest.mark.parametrize("dev", [False, True])
@@ -197,7 +202,7 @@ def test_skaffold_gives_each_service_the_image_that_it_built(dev: bool) -> None:
     for deployment in (item for item in render(skaffold_values(dev=dev)) if item["kind"] == "Deployment"):
         service = deployment["metadata"]["labels"]["app.kubernetes.io/component"]
         images = {container["image"] for _, container in containers([deployment])}
-        assert images == {f"REPO-dtq_{service}:TAG-dtq_{service}"}
+        assert images == {f"repo-dtq_{service}:tag-dtq_{service}"}
 
 
 def test_skaffold_dev_runs_one_pod_of_each_service() -> None:
