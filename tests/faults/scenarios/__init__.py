@@ -17,6 +17,7 @@ from scenarios import (
     network,
     postgres_away,
     recovery,
+    storm,
     valkey_crash,
 )
 
@@ -34,6 +35,7 @@ ALL: list[Scenario] = [
     disk_full.SCENARIO,
     crashpoints.SCENARIO,
     postgres_away.SCENARIO,
+    storm.SCENARIO,
     clock.SCENARIO,
     bounded.SCENARIO,
 ]
