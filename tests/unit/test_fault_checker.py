@@ -357,7 +357,7 @@ def result_without_success(story: Story, choice: random.Random) -> str:
 
 
 def crash_not_counted(story: Story, choice: random.Random) -> str:
-    row = row_of(story, choice, lambda row: outcomes(row) == ["lost", "lost", "retry", "succeeded"])
+    row = row_of(story, choice, lambda row: row["type"] == "task" and outcomes(row) == ["lost", "lost", "retry", "succeeded"])
     row["attempts"][choice.randrange(2)]["outcome"] = "retry"
     return "crashes"
 

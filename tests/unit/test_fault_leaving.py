@@ -16,8 +16,10 @@ from faultkit.history import Log
 from faultkit.stand import FAULTS, Service, until
 
 RUN = """
-import sys, time
+import signal, sys, time
 from faultkit.leaving import heed_signals
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # who runs the tests may ignore some, as nohup does
+    signal.signal(number, signal.SIG_DFL)
 heed_signals()
 try:
     print("runs", flush=True)
