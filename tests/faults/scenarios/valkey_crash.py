@@ -44,6 +44,8 @@ HOW = ("as it is", "torn tail", "in a rewrite", "noise")
 SLOW_REWRITE = 20_000
 """Microseconds that a rewrite takes for each key while it is to be caught by a kill."""
 SECOND = 1_000_000_000
+KEPT_BACK = 2 * SECOND
+"""While a sync is under way, Valkey answers and writes later, by so much at most (flushAppendOnlyFile in its aof.c)."""
 
 
 def _run(scale: float) -> list[Result]:
@@ -199,7 +201,8 @@ def _everysec(scale: float) -> Verdict:
                 torn = choice.randrange(1, 40) if number % 2 and last.file.stat().st_size > last.size + 40 else 0
                 lost_bytes += cut(last.file, last.size + torn)
                 midway += torn > 0
-                losses.append(Loss(last.at, crash, time.monotonic_ns()))  # an answer sent before the kill may be noted a little later
+                # An answer sent before the kill may be noted a little later.
+                losses.append(Loss(last.at - KEPT_BACK, crash, time.monotonic_ns()))
                 stand.valkey.start()
                 if dead:
                     for service in stand.services.values():
