@@ -63,20 +63,22 @@ def _not_lost(row: Row, unheard: list[Execution]) -> list[Execution]:
 
 def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
     """Executions of one job of which the second began before the first had ended, while the first one's worker lived and
-    nothing kept it from renewing its lease."""
+    nothing kept it from renewing its lease, nor the second one's from hearing that it had lost its own: a worker that stood
+    still may begin what it had claimed before."""
     dead = {fault.pid: fault.at for fault in facts.faults if fault.text == "SIGKILL" and fault.target.startswith("worker")}
     for runs in facts.executions.values():
         for first, second in pairwise(runs):
             lived = first.ended is not None and first.ended > second.started
             unheard = first.ended is None and dead.get(first.worker, second.started) > second.started
-            if (lived or unheard) and not facts.disturbed(first.worker, first.started, second.started):
+            workers = (first.worker, second.worker)
+            if (lived or unheard) and not any(facts.disturbed(worker, first.started, second.started) for worker in workers):
                 yield first, second
 
 
 def exclusive(facts: Facts) -> Iterator[str]:
     """A job never runs twice at once, as long as workers live and reach Redis (docs/architecture.md, "Leases and fencing").
 
-    Left out is what a fault may explain that hit the worker or Redis in the half minute before.
+    Left out is what a fault may explain that hit one of the workers or Redis in the half minute before.
     """
     for first, second in overlaps(facts):
         after = (second.started - first.started) / 1e9
