@@ -46,6 +46,14 @@ async def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) 
         await asyncio.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes() if Path("/proc/self").exists() else True
+
+
 class Mark:
     """A file to which handlers write a line for each attempt that starts: "pid attempt ms text"."""
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import ctypes
 import logging
 import os
+import signal
+import stat
 import sys
 import time
 from collections.abc import Awaitable, Callable
@@ -240,6 +243,12 @@ async def exits(order: Order, ctx: JobContext) -> None:
     sys.exit("enough")
 
 
+@_async("closes")
+async def closes(order: Order, ctx: JobContext) -> None:
+    """What Python throws into a coroutine that is closed, from a handler."""
+    raise GeneratorExit
+
+
 @_async("blocks")
 async def blocks(order: Order, ctx: JobContext) -> str:
     """Keep the loop busy, and the interpreter's lock with it."""
@@ -317,6 +326,39 @@ def sync_exits(order: Order, ctx: JobContext) -> None:
 @_sync("kills_process")
 def kills_process(order: Order, ctx: JobContext) -> None:
     os._exit(3)
+
+
+@_sync("sync_closes")
+def sync_closes(order: Order, ctx: JobContext) -> None:
+    raise GeneratorExit
+
+
+@_sync("forks")
+def forks(order: Order, ctx: JobContext) -> str:
+    """Both processes return, as if both were the handler's."""
+    return "parent" if os.fork() else "child"
+
+
+@_sync("kills_parent")
+def kills_parent(order: Order, ctx: JobContext) -> None:
+    """The parent is the fork server."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(order.seconds)
+
+
+@_sync("scribbles")
+def scribbles(order: Order, ctx: JobContext) -> str:
+    """Write to the connection with the worker; ``text`` are the bytes in hex."""
+    for entry in os.listdir("/dev/fd"):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(int(entry)).st_mode):
+                os.write(int(entry), bytes.fromhex(order.text))
+    return "scribbled"
+
+
+@_sync("closes_files")
+def closes_files(order: Order, ctx: JobContext) -> None:
+    os.closerange(3, 256)
 
 
 @_sync("sync_output")

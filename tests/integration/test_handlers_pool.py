@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from pebble import ProcessPool
 from PIL import Image
 from pool_task import run
 
@@ -29,9 +29,9 @@ def test_handlers_work_in_children_of_a_fork_server_that_has_them_loaded(tmp_pat
     data = DataProcessing.model_validate({"sql": "SELECT sum(x) FROM t", "inputs": {"t": {"blob": "a.csv"}}})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(MODULES)
-    with ProcessPool(max_workers=2, context=context) as pool:
+    with ProcessPoolExecutor(max_workers=2, mp_context=context) as pool:
         futures = [
-            pool.schedule(run, args=[settings, kind, payload.model_dump_json()], timeout=60)
+            pool.submit(run, settings, kind, payload.model_dump_json())
             for _ in range(4)
             for kind, payload in (("image", image), ("data", data))
         ]

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from faultkit.proxy import Link
-from worker_bench import Bench, open_bench, until
+from worker_bench import Bench, alive, open_bench, until
 
 from dtq.embedded import PostgresServer, ValkeyServer
 from dtq.embedded.process import free_port
@@ -24,15 +24,6 @@ from dtq.job import NewJob
 from dtq.queue import keys, scripts
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
-
-
-def alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes() if Path("/proc/self").exists() else True
-
 
 # ---------------------------------------------------------------- the process
 

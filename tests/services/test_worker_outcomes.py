@@ -252,7 +252,7 @@ async def test_output_of_a_handler_process_is_kept(bench: Bench) -> None:
     assert (await bench.row(job.id)).output == "files/a.png"
 
 
-@pytest.mark.parametrize("name", ["unprintable", "sync_unprintable", "exits", "sync_exits", "kills_process"])
+@pytest.mark.parametrize("name", ["unprintable", "sync_unprintable", "exits", "sync_exits", "closes", "sync_closes", "kills_process"])
 async def test_whatever_a_handler_does_is_its_jobs_failure(bench: Bench, name: str) -> None:
     await bench.worker(workercount=1)
     job = await bench.run(name, max_retries=1)

@@ -14,7 +14,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 import structlog
-from pebble import ProcessExpired
 from pydantic import ValidationError
 
 from dtq.config import Settings
@@ -27,6 +26,7 @@ from dtq_worker.faults import trace
 from dtq_worker.outcome import Outcome, describe, unrecordable, words
 from dtq_worker.pace import OVERDUE, Pace
 from dtq_worker.pool import HandlerProcesses
+from dtq_worker.process import ProcessDied
 from dtq_worker.progress import Progress
 from dtq_worker.slots import Running, Seat, current
 from dtq_worker.values import encode_result
@@ -199,9 +199,9 @@ class Executor:
         except _Remote as remote:
             kind = "permanent" if isinstance(remote.error, Permanent) else "error"
             return self._failure(running, started, describe(remote.error, kind, remote.trace), remote.error)
-        except GeneratorExit:
-            raise
-        except BaseException as error:  # noqa: BLE001 - whatever a handler raises, SystemExit too, is the job's outcome
+        except BaseException as error:
+            if isinstance(error, GeneratorExit) and not _at_work(task):
+                raise
             if running.is_stopped():
                 return self._interrupted(running, started)
             kind = "permanent" if isinstance(error, Permanent) else "error"
@@ -238,8 +238,8 @@ class Executor:
         except TimeoutError:
             running.reason = running.reason or "timeout"
             raise
-        except ProcessExpired as error:
-            raise RuntimeError(f"the handler's process died (exit code {error.exitcode})") from error
+        except ProcessDied as error:
+            raise RuntimeError(str(error)) from error
         finally:
             running.interrupt = None
         running.logs, running.output = answer.logs, answer.output
@@ -324,6 +324,14 @@ def _interrupt(running: Running, reason: str) -> None:
     running.stop(reason)
     if running.deadline is not None:
         running.deadline = min(running.deadline, time.monotonic() + INSIST)
+
+
+def _at_work(task: asyncio.Task[None]) -> bool:
+    """Whether the task runs just now. If not, its coroutine is being closed, and must not go on."""
+    try:
+        return asyncio.current_task() is task
+    except RuntimeError:  # no loop
+        return False
 
 
 class _Defect(Exception):

@@ -8,7 +8,7 @@ half message.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
+import atexit
 import contextlib
 import logging
 import multiprocessing
@@ -22,15 +22,14 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from pebble import ProcessPool
 
 from dtq.config import Settings
 from dtq.registry import Registry, load_registry
 from dtq_worker.context import checked_output, retries_left
 from dtq_worker.outcome import trace_of, words
+from dtq_worker.process import HandlerProcess, ProcessDied
 from dtq_worker.scratch import new_folder
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
@@ -39,6 +38,9 @@ __all__ = ["Answer", "HandlerProcesses", "Task"]
 
 MAX_REPORT = 4096
 """Bytes of one progress datagram."""
+
+PROCESSES_TRIED = 3
+"""Processes that may die in a row before they take a job: that is no fault of the job's."""
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -165,32 +167,58 @@ class HandlerProcesses:
         self._settings = settings
         self._modules = modules
         self._report = report
-        self._pool: Any = None
+        self._setup: Callable[[], None] | None = None
+        self._idle: list[HandlerProcess] = []
+        self._processes: set[HandlerProcess] = set()
         self._starting = asyncio.Lock()
         self._folder = ""
         self._socket: socket.socket | None = None
         self.size = settings.processes or os.cpu_count() or 1
+        self._context = multiprocessing.get_context("forkserver")
         self._free = asyncio.Semaphore(self.size)
-        """A job is handed to the pool when a process is free for it: so it starts at once, and its timeout with it."""
 
-    async def _start(self) -> None:
-        """Start the fork server and the processes, which takes most of a second, beside the event loop."""
+    async def _prepare(self) -> Callable[[], None]:
+        """What each process does first. The socket for their reports is made for the first of them."""
         self._folder = str(await asyncio.to_thread(new_folder))
         address = str(Path(self._folder) / "reports")
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.bind(address)
         asyncio.get_running_loop().add_reader(self._socket, self._receive)
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
-        begin = partial(_begin, self._settings, self._modules, address)
-        pool = ProcessPool(max_workers=self.size, initializer=begin, context=context)
-        starting = asyncio.ensure_future(asyncio.to_thread(lambda: pool.active))
-        try:
-            await asyncio.shield(starting)
-        finally:  # interrupted or not, the pool is there to be used, or to be closed
-            await asyncio.wait([starting])
-            self._pool = pool
+        self._context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
+        atexit.register(self._kill)  # multiprocessing waits at the exit for those that live
+        return partial(_begin, self._settings, self._modules, address)
+
+    async def _start(self) -> None:
+        """Start a process. The first time, with the fork server, that takes most of a second."""
+        async with self._starting:
+            if self._setup is None:
+                self._setup = await self._prepare()
+            process = await HandlerProcess.start(self._context, self._setup, _run)
+            self._processes.add(process)
+            self._idle.append(process)
+
+    async def _process(self) -> HandlerProcess:
+        """A process that is free."""
+        while True:
+            while self._idle:
+                process = self._idle.pop()
+                if process.alive:
+                    return process
+                await self._drop(process)
+            starting = asyncio.ensure_future(self._start())
+            try:
+                await asyncio.shield(starting)
+            finally:  # interrupted or not, the process is there to be used, or to be closed
+                await asyncio.wait([starting])
+
+    async def _drop(self, process: HandlerProcess) -> None:
+        await process.end()
+        self._processes.discard(process)
+
+    def _kill(self) -> None:
+        for process in self._processes:
+            process.kill()
 
     def _receive(self) -> None:
         while self._socket is not None:
@@ -208,11 +236,8 @@ class HandlerProcesses:
         Raises:
             TimeoutError: the handler did not end in time.
             asyncio.CancelledError: interrupted.
-            ProcessExpired: the process died, for instance because it used too much memory.
+            ProcessDied: the process died, for instance because it used too much memory.
         """
-        async with self._starting:
-            if self._pool is None:
-                await self._start()
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - we are in a task
         running.interrupt = task.cancel
@@ -221,20 +246,37 @@ class HandlerProcesses:
                 raise asyncio.CancelledError
             job = running.job
             order = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
-            future: concurrent.futures.Future[Answer] = self._pool.schedule(_run, args=[order])
-            running.interrupt = future.cancel
-            # Not by the pool's own timeout: it goes by the wall clock, which can be set.
-            async with asyncio.timeout(running.timeout):
-                return await asyncio.wrap_future(future)
+            process = await self._begin_in_process(order)
+            try:
+                running.interrupt = process.answer.cancel
+                async with asyncio.timeout(running.timeout):  # it counts from here: the handler starts now
+                    answer: Answer = await process.answer
+            except BaseException:
+                await self._drop(process)
+                raise
+            self._idle.append(process)
+            return answer
+
+    async def _begin_in_process(self, order: Task) -> HandlerProcess:
+        """The process that has taken the task. One that was killed while it was idle does not harm the job."""
+        for tries in range(1, PROCESSES_TRIED + 1):
+            process = await self._process()
+            try:
+                await process.begin(order)
+            except BaseException as error:
+                await self._drop(process)
+                if not isinstance(error, ProcessDied) or tries == PROCESSES_TRIED:
+                    raise
+            else:
+                return process
+        raise AssertionError("unreachable")
 
     async def close(self) -> None:
-        """Kill what still runs and remove the pool."""
+        """Kill what still runs, and remove what was made."""
         async with self._starting:
-            pool, self._pool = self._pool, None
-        if pool is None:
-            return
-        pool.stop()
-        await asyncio.to_thread(pool.join)
+            self._setup, self._idle = None, []
+        atexit.unregister(self._kill)
+        await asyncio.gather(*map(self._drop, list(self._processes)))
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
             self._socket.close()
