@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -29,16 +29,18 @@ NORMAL_SECONDS = 900
 """What a run at scale 1 takes, about: --duration is converted by it."""
 
 
-def _arguments() -> argparse.Namespace:
+def arguments_of(line: Sequence[str] | None = None) -> argparse.Namespace:
+    """What a command line asks for, by default that of this process; one that is wrong ends it with 2."""
     parser = argparse.ArgumentParser(description="Break DTQ in every way there is, and check that no accepted job is lost.")
     parser.add_argument("scenario", nargs="*", help="names of scenarios to run; all by default (see --list)")
-    parser.add_argument("--scale", type=float, default=1.0, help="length of the run; 1 takes some minutes")
-    parser.add_argument("--short", action="store_const", dest="scale", const=SHORT, help=f"the same as --scale {SHORT}")
-    parser.add_argument("--duration", type=float, help="a soak of about so many seconds instead")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--scale", type=float, default=1.0, help="length of the run; 1 takes some minutes")
+    length.add_argument("--short", action="store_const", dest="scale", const=SHORT, help=f"the same as --scale {SHORT}")
+    length.add_argument("--duration", type=float, help="a soak of about so many seconds instead; each scenario has a least length")
     parser.add_argument("--jobs", type=int, default=1, help="scenarios run at a time, each in a process of its own; figures want 1")
     parser.add_argument("--json", type=Path, default=Path("faults.json"), help="where the report goes (faults.json)")
     parser.add_argument("--list", action="store_true", help="name the scenarios")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(line)
     known = {scenario.name for scenario in ALL}
     if wrong := set(arguments.scenario) - known:
         parser.error(f"no scenario is called {', '.join(sorted(wrong))}; there are {', '.join(sorted(known))}")
@@ -93,7 +95,7 @@ def _all_apart(scenarios: list[Scenario], scale: float, jobs: int) -> Iterator[l
 
 def main() -> int:
     """Run what the command line asks for."""
-    arguments = _arguments()
+    arguments = arguments_of()
     if arguments.list:
         print("\n".join(scenario.name for scenario in ALL))
         return 0

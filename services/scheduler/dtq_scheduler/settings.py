@@ -17,7 +17,7 @@ __all__ = ["ServerSettings", "read_settings", "wrong"]
 
 WANTED = {
     "appendonly": ("yes", "a restart loses every job"),
-    "appendfsync": ("always", "what was accepted in the last second or two is lost when the machine fails"),
+    "appendfsync": ("always", "what was accepted in the last second or two is lost when the machine fails, or Redis on a slow disk"),
     "maxmemory-policy": ("noeviction", "it may delete jobs when memory is short"),
 }
 """Of each setting the value that DTQ's promises need, and what happens without it."""

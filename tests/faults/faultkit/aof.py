@@ -1,6 +1,6 @@
 """Valkey's append-only files, as a crash of the machine would leave them.
 
-SIGKILL alone loses nothing: what Valkey wrote lies in the system's page cache. What a machine loses when its power fails is
+SIGKILL alone loses nothing of what Valkey wrote: it lies in the system's page cache. What a machine loses when its power fails is
 what was written and not yet synced. With ``appendfsync everysec`` that is the end of the newest file, from at most a second
 (two, when the disk is slow) before the crash on. So a :class:`SizeLog` notes how long that file was at which moment, and
 after a SIGKILL :func:`cut` shortens it to what it was some time before: exactly what such a machine would come up with had
