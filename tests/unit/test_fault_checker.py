@@ -190,6 +190,12 @@ def refused_job(story: Story, choice: random.Random) -> str:
     return "refused"
 
 
+def fault_of_its_own(story: Story, choice: random.Random) -> str:
+    event = choice.choice([event for event in story.events if event.kind == "accepted"])
+    story.events.append(Event("faulty", event.at, who=event.who, status=500, text="POST /submit: {}"))
+    return "answers"
+
+
 def other_content(story: Story, choice: random.Random) -> str:
     row = row_of(story, choice, submitted)
     change: dict[str, Any] = choice.choice(
@@ -474,6 +480,7 @@ PLANTS: list[Plant] = [
     second_job_of_a_submission,
     job_that_nobody_sent,
     refused_job,
+    fault_of_its_own,
     other_content,
     other_result,
     ran_and_vanished,

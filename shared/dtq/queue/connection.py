@@ -15,7 +15,7 @@ from hiredis import pack_command
 from redis.asyncio.cluster import ClusterPipeline
 from redis.asyncio.connection import Connection, SSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -36,6 +36,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.queue.damage import damage_of
 from dtq.queue.routing import routed
+from dtq.queue.sentinels import Sentinels
 from dtq.queue.turns import Line, WaitingPool
 from dtq.sentinel import SCHEME, parse_sentinel
 
@@ -282,7 +283,7 @@ async def connect(url: str, *, cluster: bool, blocking: bool = False, connection
 
 def _by_sentinel(url: str, options: dict[str, Any]) -> Client:
     address = parse_sentinel(url)
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = Sentinels(  # type: ignore[no-untyped-call]
         list(address.sentinels),
         sentinel_kwargs={
             "username": address.sentinel_username,

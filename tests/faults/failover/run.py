@@ -79,7 +79,7 @@ def _seen(stand: Stand) -> dict[str, Any]:
         "seconds without a 202": round(max(gaps), 2),
         "answers 503": sum(event.status == 503 for event in unanswered),
         "no answer": sum(event.status == 0 for event in unanswered),
-        "other 5xx": sum(event.status >= 500 and event.status != 503 for event in unanswered),
+        "other 5xx": sum(event.kind == "faulty" for event in history),
     }
 
 

@@ -28,6 +28,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     - ``cancel_sent``, ``cancelled`` (confirmed: the answer said cancelled, or a later look did), ``cancel_refused``: ``job``
     - ``retry_sent``, ``retried``, ``retry_refused``: ``job``, put back by hand, or known not to be
     - ``seen``: a look at the job: ``job``, ``state``, ``replays``
+    - ``faulty``: an answer that says that the service itself failed, besides the event of what was asked: ``status``, ``text``
 
     Handlers (``who`` is "worker PID"): ``start`` and ``end``: ``job``, ``tag``, ``attempt`` (which a retry by hand begins anew
     with 1), ``token`` (of this execution), ``state`` (end: ok, error, permanent, cancelled), ``plan``, ``pid`` (of the worker, also

@@ -71,6 +71,8 @@ class Client:
             connection.request(method, path, data, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             text = answer.read()
+            if answer.status >= 500 and answer.status != 503:
+                self._log.note("faulty", status=answer.status, text=f"{method} {path}: {text[:500].decode(errors='replace')}")
             return answer.status, json.loads(text) if text else None
         finally:
             connection.close()

@@ -14,7 +14,7 @@ from faultkit.history import Event, read_history
 from faultkit.remains import half_done
 from faultkit.stand import Stand, until
 
-__all__ = ["accepted_jobs", "left_to_do", "settle", "settle_refused", "views_of"]
+__all__ = ["accepted_jobs", "faults_told", "left_to_do", "settle", "settle_refused", "views_of"]
 
 CHUNK = 500
 
@@ -66,7 +66,14 @@ def settle(stand: Stand, seconds: float = 120.0, **options: Any) -> Verdict:
     verdict = check(read_history(stand.history), rows, views_of(stand.redis_url, known), **options)
     if late:
         verdict.violations.append(late)
+    verdict.violations += faults_told(stand)
     return verdict
+
+
+def faults_told(stand: Stand, size: int = 1500) -> list[str]:
+    """What the submitters' logs say of requests that they failed to handle, each cut to its last ``size`` characters."""
+    lines = [line for service in stand.of("submitter") for line in service.output.read_text(errors="replace").splitlines()]
+    return [f"log: {line[-size:]}" for line in dict.fromkeys(lines) if "request_failed" in line]
 
 
 def settle_refused(stand: Stand) -> Verdict:

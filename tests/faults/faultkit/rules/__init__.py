@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from faultkit.facts import Facts
-from faultkit.rules import acceptance, attempts, cancelling, fencing, outcome, ticks
+from faultkit.rules import acceptance, answers, attempts, cancelling, fencing, outcome, ticks
 
 __all__ = ["RULES"]
 
 Rule = Callable[[Facts], Iterator[str]]
 
 RULES: dict[str, Rule] = {
+    "answers": answers.answers,
     "accepted": acceptance.accepted,
     "agreement": acceptance.agreement,
     "one job": acceptance.one_job,
