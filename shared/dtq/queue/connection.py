@@ -35,6 +35,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from dtq.errors import QueueDamaged, QueueUnavailable
 from dtq.queue.damage import damage_of
+from dtq.queue.nodes import own_connections
 from dtq.queue.routing import routed
 from dtq.queue.sentinels import Sentinels
 from dtq.queue.turns import Line, WaitingPool
@@ -161,6 +162,7 @@ class _Cluster(aredis.RedisCluster):
 
     def __init__(self, *, max_connections: int, **kwargs: Any) -> None:
         super().__init__(max_connections=4 * max_connections, **kwargs)
+        own_connections(self)
         self._packets: dict[str, Line] = defaultdict(lambda: Line(max_connections))
         self._commands = Line(max_connections)
         self.pipelines = Line(max_connections)
