@@ -30,6 +30,7 @@ RUNS = (
     ("scale-workers", ["scale_workers.py"]),
     ("scale-queues", ["scale_queues.py"]),
     ("scale-schedules", ["scale_schedules.py", "--schedules", "1000,10000"]),
+    ("scale-shards", ["scale_shards.py"]),
     ("insert-rows", ["insert_rows.py"]),
 )
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 import redis
 
-from dtq.embedded import PostgresServer, ValkeyServer
+from dtq.embedded import PostgresServer, ValkeyServer, form_cluster
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
 
@@ -37,29 +35,6 @@ def redis_url(valkey_server: ValkeyServer) -> str:
     return valkey_server.url
 
 
-def _form_cluster(nodes: list[ValkeyServer]) -> None:
-    """Share the slots out and introduce the nodes to each other; returns when each says that the cluster serves."""
-    clients: list[Any] = [redis.Redis.from_url(node.url, decode_responses=True) for node in nodes]
-    share = 16384 // len(nodes) + 1
-    for number, client in enumerate(clients):
-        client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-        client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, min(16383, (number + 1) * share - 1))
-        bus = client.config_get("cluster-port")["cluster-port"]
-        clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", nodes[number].port, bus)
-    deadline = time.monotonic() + 30
-    for client in clients:
-        while not _serves(client, len(nodes)):
-            assert time.monotonic() < deadline, "the cluster did not form in 30 s"
-            time.sleep(0.05)
-        client.close()
-
-
-def _serves(client: Any, size: int) -> bool:
-    info = client.execute_command("CLUSTER", "INFO")
-    text = "".join(f"{name}:{value} " for name, value in info.items()) if isinstance(info, dict) else str(info)
-    return "cluster_state:ok" in text and f"cluster_known_nodes:{size}" in text and f"cluster_size:{size}" in text
-
-
 @pytest.fixture(scope="session")
 def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[ValkeyServer]]:
     """A Valkey cluster of three nodes."""
@@ -67,7 +42,7 @@ def cluster_nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Val
     try:
         for node in nodes:
             node.start()
-        _form_cluster(nodes)
+        form_cluster(nodes)
         yield nodes
     finally:
         for node in nodes:

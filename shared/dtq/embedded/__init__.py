@@ -12,8 +12,9 @@ folder finds it (the lock is free, yet a server lives in ``db``) and stops it fi
 
 from __future__ import annotations
 
+from dtq.embedded.cluster import form_cluster
 from dtq.embedded.postgres import PostgresServer
 from dtq.embedded.process import EmbeddedServer, free_port
 from dtq.embedded.valkey import ValkeyServer
 
-__all__ = ["EmbeddedServer", "PostgresServer", "ValkeyServer", "free_port"]
+__all__ = ["EmbeddedServer", "PostgresServer", "ValkeyServer", "form_cluster", "free_port"]
