@@ -96,7 +96,7 @@ class Heartbeat:
     def breathe(self) -> None:
         """Let an overdue beat happen now. Called in the main thread, before something that may hold the interpreter."""
         now = time.monotonic()
-        if now - max(self._renewed_at, self._breathed_at) < OVERDUE or self._away:
+        if now - self._renewed_at < OVERDUE or now - self._breathed_at < OVERDUE or self._away:
             return
         self._breathed_at = now
         while self._renewed_at < now and (left := now + BREATH - time.monotonic()) > 0:

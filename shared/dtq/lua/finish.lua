@@ -29,11 +29,14 @@ end
 
 -- Whether each claim is still this worker's: one look a lane for a batch, since a look an entry would cost as much as
 -- all the rest. The range can hold more of the worker's claims than are ending; past the count, entries are asked one by one.
-local low, high, ending = {}, {}, {} -- as strings: an id that this order puts outside is asked for by itself
+local low, high, ending = {}, {}, {}
+local function before(a, b) -- milliseconds have 13 digits until the year 2286, so the longer number is the later one
+  return #a < #b or (#a == #b and a < b)
+end
 for i = 4, #ARGV, 6 do
   local lane, eid = ARGV[i + 1], ARGV[i + 2]
   if not low[lane] then low[lane], high[lane], ending[lane] = eid, eid, 0 end
-  if eid < low[lane] then low[lane] = eid elseif eid > high[lane] then high[lane] = eid end
+  if before(eid, low[lane]) then low[lane] = eid elseif before(high[lane], eid) then high[lane] = eid end
   ending[lane] = ending[lane] + 1
 end
 local mine = {}
