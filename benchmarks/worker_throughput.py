@@ -4,7 +4,8 @@
 
 Clock: from the moment that the workers are told to start until every job's row is in PostgreSQL and the outbox is empty.
 The raw loop is what redis-py alone can do with the same server: XREADGROUP, SET of a result, XACK and XDEL, 100 a
-pipeline. CPU is user + system time per job of each process, which noise on the machine changes little.
+pipeline. Jobs that sleep (``--kind nap``) are compared with what the slots allow as well: as many tasks on one bare event loop
+that sleep as long, over and over. CPU is user + system time per job of each process, which noise on the machine changes little.
 """
 
 from __future__ import annotations
@@ -70,6 +71,20 @@ def raw_loop(url: str, jobs: int) -> float:
     rate = jobs / (time.perf_counter() - start)
     client.flushall()
     return rate
+
+
+async def bare_naps(slots: int, ms: float, seconds: float = 2.0) -> float:
+    """Sleeps of ``ms`` a second that ``slots`` tasks get done: timers are late, more so the more there are."""
+    end, count = time.perf_counter() + seconds, 0
+
+    async def nap() -> None:
+        nonlocal count
+        while time.perf_counter() < end:
+            await asyncio.sleep(ms / 1000)
+            count += 1
+
+    await asyncio.gather(*(nap() for _ in range(slots)))
+    return count / seconds
 
 
 async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: int, kind: str, ms: float) -> dict[str, float]:
@@ -141,6 +156,10 @@ def main() -> None:
             found = uvloop.run(run(valkey, PG.url, args.jobs, slots, args.processes, args.kind, args.ms))
             share = found["rate"] / raw
             print(f"{args.kind}, {args.processes} process(es), {slots} slots: {found['rate']:,.0f} jobs/s = {share:.2f} of raw")
+            if args.kind == "nap":
+                bare = uvloop.run(bare_naps(slots * args.processes, args.ms))
+                found |= {"bare": bare}
+                print(f"    bare tasks: {bare:,.0f} sleeps/s; the worker makes {found['rate'] / bare:.2f} of it")
             costs = ", ".join(f"{name} {found[key]:.1f} us" for name, key in COSTS)
             print(f"    CPU a job: {costs}", flush=True)
             rows.append({"slots": slots, "raw": raw, **found})
