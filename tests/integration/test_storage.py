@@ -228,3 +228,16 @@ async def test_a_server_that_refuses_is_not_told_to_be_away(pg_dsn: str, break_i
     with pytest.raises(StoreUnavailable, match=message):
         await store.ping()
     await store.close()
+
+
+async def test_a_server_that_took_no_writes_is_left_for_the_one_that_does(store: Store, pg_dsn: str) -> None:
+    def alter(change: str) -> None:
+        with psycopg.connect(pg_dsn, autocommit=True) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(f'ALTER DATABASE "{connection.info.dbname}" {change}'.encode())
+
+    alter("SET default_transaction_read_only = on")
+    with pytest.raises(StoreUnavailable, match=r"PostgreSQL refuses: cannot execute .* in a read-only transaction"):
+        await store.insert([job()])
+    alter("RESET default_transaction_read_only")  # for new connections, as with a name that leads to another server by now
+    assert await store.insert([job()]) == 1

@@ -103,12 +103,25 @@ class Pool:
             StoreUnavailable: there is none within 2.5 s, or it broke, or time is up; or the server refuses, and says why.
         """
         try:
-            async with asyncio.timeout(seconds), self._pool.connection() as connection:
+            async with asyncio.timeout(seconds), self._pool.connection() as connection, _left_if_read_only(connection):
                 yield connection
         except DATA_FAULTS:
             raise
         except (psycopg.Error, TimeoutError, OSError) as error:
             raise StoreUnavailable(_reason(error)) from error
+
+
+@asynccontextmanager
+async def _left_if_read_only(connection: Connection) -> AsyncIterator[None]:
+    """Close a connection whose server takes no writes: behind the same name there may be another by now, which does.
+
+    As after a failover whose new primary the name did not lead to yet. The pool would keep the connection for an hour.
+    """
+    try:
+        yield
+    except psycopg.errors.ReadOnlySqlTransaction:
+        await connection.close()
+        raise
 
 
 async def _configure(connection: Connection) -> None:

@@ -5,11 +5,14 @@ Each returns what shows that it happened: a count that is 0 if it did not.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import psycopg
 import redis
+from psycopg import sql
 
 from faultkit.frozen import family, frozen, is_frozen
 from faultkit.stand import Stand, until
@@ -22,6 +25,14 @@ HANG = 1.5
 CUTS = 5
 BETWEEN = 0.2
 """Seconds between two cuts."""
+
+
+OURS = "faults"
+"""Connections to PostgreSQL of this name are not cut: troubles are side by side."""
+
+
+def _postgres(stand: Stand, *, autocommit: bool = True) -> psycopg.Connection[Any]:
+    return psycopg.connect(stand.database_url, autocommit=autocommit, application_name=OURS)
 
 
 def _freeze(stand: Stand) -> int:
@@ -79,15 +90,52 @@ def _forget(stand: Stand) -> int:
 def _cut_off_from_postgres(stand: Stand) -> int:
     stand.log.note("fault", text="pg_terminate_backend", target="postgres")
     cut = 0
-    with psycopg.connect(stand.database_url, autocommit=True) as connection:
+    with _postgres(stand) as connection:
         for _ in range(CUTS):
             ended = connection.execute(
                 "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                " WHERE backend_type = 'client backend' AND application_name <> %s",
+                [OURS],
             ).fetchone()
             cut += int(ended[0]) if ended else 0
             time.sleep(BETWEEN)
     return cut
+
+
+def _lock(stand: Stand) -> int:
+    """Nobody reads or writes results for a while."""
+    stand.log.note("fault", text="LOCK TABLE", target="postgres")
+    with _postgres(stand, autocommit=False) as connection:
+        connection.execute("LOCK TABLE dtq.jobs IN ACCESS EXCLUSIVE MODE")
+        time.sleep(HANG)
+        waiting = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+    return int(waiting[0]) if waiting else 0
+
+
+def _only_read(stand: Stand) -> int:
+    """PostgreSQL takes no writes, as a primary that has become a standby; who is connected is not cut off when it does again."""
+    stand.log.note("fault", text="default_transaction_read_only", target="postgres")
+
+    def alter(change: str) -> bool:
+        with _postgres(stand) as connection:
+            connection.execute("SET default_transaction_read_only = off")
+            connection.execute(sql.SQL("ALTER DATABASE {} {}").format(sql.Identifier(connection.info.dbname), sql.SQL(change)))
+        return True
+
+    def undone() -> bool:
+        with contextlib.suppress(psycopg.Error):  # it may be down just now, or cut this connection off
+            return alter("RESET default_transaction_read_only")
+        return False
+
+    try:
+        alter("SET default_transaction_read_only = on")
+        _cut_off_from_postgres(stand)
+        time.sleep(HANG)
+        with _postgres(stand, autocommit=False) as connection:
+            found = connection.execute("SHOW default_transaction_read_only").fetchone()
+        return int(found == ("on",))
+    finally:
+        until("PostgreSQL takes writes again", undone)
 
 
 TROUBLES: Mapping[str, Callable[[Stand], int]] = {
@@ -97,4 +145,6 @@ TROUBLES: Mapping[str, Callable[[Stand], int]] = {
     "Valkey full": _fill,
     "scripts forgotten": _forget,
     "connections to PostgreSQL cut": _cut_off_from_postgres,
+    "PostgreSQL's table locked": _lock,
+    "PostgreSQL read-only": _only_read,
 }
