@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 
@@ -30,8 +30,7 @@ class Policy:
     backoff: Backoff
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """How an attempt ended.
 
     ``kind``: succeeded, failed (``error`` and ``cause`` say why), cancelled, or handed_back (it did not count).
@@ -45,11 +44,10 @@ class Outcome:
     error: JobError | None = None
     cause: BaseException | None = None
     output: str | None = None
-    logs: list[str] = field(default_factory=list)
+    logs: list[str] = []
 
 
-@dataclass(slots=True)
-class Ending:
+class Ending(msgspec.Struct, eq=False):
     """What the queue is told (``finish``), the row for PostgreSQL if the job is over, and the label for metrics."""
 
     finish: Finish

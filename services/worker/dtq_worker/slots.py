@@ -7,6 +7,8 @@ import logging
 import time
 from collections.abc import Callable
 
+import msgspec
+
 from dtq.queue.claims import ClaimedJob
 
 __all__ = ["LogCapture", "Running", "current"]
@@ -18,23 +20,22 @@ MAX_LOG_CHARS = 2000
 """Characters kept of one log line."""
 
 
-class Running:
-    """A job in a slot. ``interrupt`` ends its handler early; ``reason`` says why it was called."""
+class Running(msgspec.Struct, eq=False):
+    """A job in a slot. ``interrupt`` ends its handler early; ``reason`` says why it was called.
 
-    __slots__ = ("claimed_at", "deadline", "dropped", "interrupt", "job", "logs", "output", "reason", "started_ms", "timeout")
+    ``claimed_at`` and ``deadline`` are monotonic times, ``timeout`` is in seconds.
+    """
 
-    def __init__(self, job: ClaimedJob, claimed_at: float, timeout: float) -> None:
-        """``claimed_at`` is monotonic time, ``timeout`` in seconds."""
-        self.job = job
-        self.claimed_at = claimed_at
-        self.timeout = timeout
-        self.deadline: float | None = None
-        self.started_ms = 0
-        self.logs: list[str] = []
-        self.dropped = 0
-        self.output: str | None = None
-        self.reason: str | None = None
-        self.interrupt: Callable[[], object] | None = None
+    job: ClaimedJob
+    claimed_at: float
+    timeout: float
+    deadline: float | None = None
+    started_ms: int = 0
+    logs: list[str] = []
+    dropped: int = 0
+    output: str | None = None
+    reason: str | None = None
+    interrupt: Callable[[], object] | None = None
 
     def stop(self, reason: str) -> None:
         """End the handler early because of ``reason``: timeout, cancelled, shutdown or lost. The first reason stands."""
