@@ -16,6 +16,7 @@ The samplers slow what they look at: read shares, not rates.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import shutil
 import subprocess
@@ -160,8 +161,12 @@ def main() -> int:
         try:
             profile(benchmark.pid, target, args, Path(folder))
         finally:
+            left = psutil.Process(benchmark.pid).children(recursive=True) if benchmark.poll() is None else []
             benchmark.terminate()
             benchmark.wait()
+            for process in left:  # a benchmark that is cut short leaves its servers and services
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
     return 0
 
 

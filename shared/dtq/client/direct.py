@@ -100,7 +100,10 @@ class AsyncQueueClient:
 
     async def submit(self, job: Job) -> Submitted:
         """Submit one job. Raises InvalidRequest, IdempotencyConflict, QueueFull."""
-        return (await self.submit_many([job]))[0]
+        queue = await self._connected()
+        batch = queue.batch(self._new_jobs([job]))
+        [done] = batch.submitted(await queue.send(batch))
+        return done
 
     async def submit_many(self, jobs: Iterable[Job]) -> Receipts:
         """Submit jobs, 500 at a time. Each 500 are accepted whole or not at all; an error leaves earlier ones in.

@@ -58,6 +58,9 @@ SENTINEL_LOOK = 1.0
 SENTINEL_TIMEOUT = 0.5
 """Seconds to wait for a Sentinel: it has nothing to do but answer, and there are others to ask."""
 
+AT_ONCE = 32 * 1024
+"""Bytes of a command that is left to the event loop to send; for more it is waited, so that memory is bounded."""
+
 _AWAY = (
     RedisConnectionError,
     RedisTimeoutError,
@@ -187,6 +190,12 @@ class _Pipeline(ClusterPipeline):
 
 class _Wary(Connection):
     """Lets go of a primary that has become a replica: a new connection may lead to the new one."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        if not check_health and self.is_connected and isinstance(command, bytes) and len(command) <= AT_ONCE:
+            self._writer.write(command)  # type: ignore[union-attr]  # it is connected
+            return  # redis-py would start a task to wait until it is sent; whoever reads the answer waits for as much
+        await super().send_packed_command(command, check_health)
 
     async def read_response(self, *args: Any, **kwargs: Any) -> Any:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import cache, partial
@@ -14,7 +15,7 @@ from redis.exceptions import NoScriptError
 from dtq.queue.connection import Client, call, exchange, replicas_of, translated
 from dtq.queue.replicas import Exchange, confirmed
 
-__all__ = ["Script", "load"]
+__all__ = ["Script", "load", "needed"]
 
 PROMISES = frozenset({"submit", "finish", "cancel", "replay", "fire", "resume"})
 """Scripts whose reply is told to somebody, or leads to a row in PostgreSQL. What the others do is done again if it is lost."""
@@ -71,12 +72,33 @@ def _strip(text: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("--"))
 
 
+_WORD = re.compile(r"\w+")
+_NAME = re.compile(r"local (?:function )?(\w+)")
+
+
+def needed(helpers: str, script: str) -> str:
+    """The definitions among ``helpers`` that ``script`` uses, itself or through others; each begins with ``local`` in the first column.
+
+    The server makes every function of a script anew each time it runs it: with all helpers that takes longer than a submission.
+    Lua sees what was defined above alone, so one pass upwards finds all.
+    """
+    kept: list[str] = []
+    used = set(_WORD.findall(script))
+    for definition in reversed(re.split(r"^(?=local )", helpers, flags=re.MULTILINE)):
+        name = _NAME.match(definition)
+        if name is None or name[1] in used:
+            kept.append(definition)
+            used.update(_WORD.findall(definition))
+    return "".join(reversed(kept))
+
+
 @cache
 def load(name: str) -> Script:
     """The script in shared/dtq/lua/NAME.lua, with what it includes."""
     folder = files("dtq") / "lua"
     text = (folder / f"{name}.lua").read_text("utf-8")
-    if "--#include common" in text:
-        text = (folder / "common.lua").read_text("utf-8") + text
+    included = "--#include common" in text
     text = _strip(text)
+    if included:
+        text = needed(_strip((folder / "common.lua").read_text("utf-8")) + "\n", text) + text
     return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), promise=name in PROMISES)
