@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from dtq.errors import QueueUnavailable
 from dtq.queue import Queue, keys
 from dtq.queue.claims import ClaimedJob, Claims, read_box
-from dtq.queue.connection import ANSWER_TIMEOUT, Client, ask_each, connect, translated
+from dtq.queue.connection import ANSWER_TIMEOUT, Client, ask_each, call, connect, translated
 from dtq_worker.faults import Faults, trace
 
 __all__ = ["MAX_BLOCKING_QUEUES", "MAX_OFFERS", "Inbox"]
@@ -95,7 +95,7 @@ class Inbox:
                 try:
                     async with asyncio.timeout(READ_TIMEOUT + ANSWER_TIMEOUT):
                         with translated():
-                            found = await client.blpop([*boxes, *tokens], timeout=READ_TIMEOUT)
+                            found = await call(client, "BLPOP", *boxes, *tokens, READ_TIMEOUT)
                 except ResponseError:
                     if not await self._mend(boxes | tokens):
                         raise
@@ -139,6 +139,8 @@ class Inbox:
 
     async def _blocking(self) -> Client:
         """One client for all blocking reads, made by the first of them."""
+        if self._client is not None:
+            return self._client
         async with self._connecting:
             if self._client is None:
                 self._client = await connect(

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import redis.asyncio as aredis
@@ -89,27 +88,37 @@ _CLOSED = "the handler is closed"
 """What uvloop says, in a RuntimeError, to who sends on a connection that was reset since."""
 
 
-@contextmanager
-def translated(key: str = "") -> Iterator[None]:
-    """Turn the driver's faults into :class:`QueueUnavailable`, with the cause chained.
+class translated:  # noqa: N801 - used like contextlib's; a generator would cost every call more
+    """``with translated(key)``: the driver's faults become :class:`QueueUnavailable`, with the cause chained.
 
     ``key`` is one of the queue that is asked, if it is one: what is wrong with its keys is a :class:`QueueDamaged` then.
     """
-    try:
-        yield
-    except _AWAY as error:
-        raise QueueUnavailable(f"Redis does not serve: {_reason(error)}") from error
-    except ResponseError as error:
+
+    __slots__ = ("_key",)
+
+    def __init__(self, key: str = "") -> None:
+        self._key = key
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is not None and (meaning := _meaning(error, self._key)) is not None:
+            raise meaning from error
+
+
+def _meaning(error: BaseException, key: str) -> QueueUnavailable | QueueDamaged | None:
+    """What an error of the driver says of the server, or of the queue of ``key``; None if it is none of these."""
+    if isinstance(error, _AWAY):
+        return QueueUnavailable(f"Redis does not serve: {_reason(error)}")
+    if isinstance(error, ResponseError):
         text = str(error).rpartition(_IN_PIPELINE)[2].lstrip("('\"")
         if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
-            raise QueueUnavailable(f"Redis does not serve: {text}") from error
-        if key and (damage := damage_of(key, text)):
-            raise damage from error
-        raise
-    except RuntimeError as error:
-        if _CLOSED in str(error):
-            raise QueueUnavailable("Redis does not serve: it has closed the connection") from error
-        raise
+            return QueueUnavailable(f"Redis does not serve: {text}")
+        return damage_of(key, text) if key else None
+    if isinstance(error, RuntimeError) and _CLOSED in str(error):
+        return QueueUnavailable("Redis does not serve: it has closed the connection")
+    return None
 
 
 async def ask_each(client: Any, keys: Sequence[str], commands: Sequence[tuple[Any, ...]]) -> list[Any]:

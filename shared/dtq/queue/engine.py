@@ -205,7 +205,8 @@ class Queue:
 
     async def send(self, batch: Batch) -> list[Any]:
         """Submit a batch; the answers are for :meth:`Batch.submitted`. Raises as :meth:`submit`."""
-        await self._prepare(batch.jobs, batch.names)
+        self._check_slot(batch.names)
+        await self._register(batch.names)
         reserved = await self._reserve(batch.jobs)
         try:
             reply = await scripts.load("submit").run(self.client, batch.names, batch.args)
@@ -214,21 +215,20 @@ class Queue:
             raise _refusal(error, batch.names) from error
         return list(reply[1:])
 
-    async def _prepare(self, jobs: Sequence[NewJob], names: list[str]) -> None:
-        """What must hold before jobs are written: one slot on a cluster, and queues that are registered."""
+    def _check_slot(self, names: list[str]) -> None:
+        """Refuse what a cluster cannot write as one."""
         if self.cluster and len(names) > 1:
             raise InvalidRequest(
                 "jobs of one batch must name one queue: this server is a cluster",
                 [("queue", "use one queue in a batch, or send one batch a queue")],
             )
-        await self._register({job.queue for job in jobs})
 
-    async def _register(self, names: set[str]) -> None:
-        """Have the names in the set of all queues: nobody promotes, reclaims or stores anything of one that is not there."""
+    async def _register(self, prefixes: Sequence[str]) -> None:
+        """Have the queues of these prefixes in the set of all: nobody promotes, reclaims or stores anything of one that is not there."""
         now = time.monotonic()
-        fresh = {name for name in names if self._known.get(name, 0.0) <= now}
+        fresh = [prefix for prefix in prefixes if self._known.get(prefix, 0.0) <= now]
         if fresh:
-            command = ("SADD", keys.QUEUES, *fresh)
+            command = ("SADD", keys.QUEUES, *map(keys.queue_of, fresh))
             try:
                 await settled(self.client, keys.QUEUES_SLOT, command)
             except QueueDamaged:  # the names are lost, and come back with their next jobs
@@ -407,7 +407,7 @@ class Queue:
 
     async def pause(self, queue: str) -> None:
         """Stop handing out jobs of this queue; running ones go on."""
-        await self._register({queue})
+        await self._register([keys.prefix(queue)])
         await settled(self.client, keys.prefix(queue), ("SET", keys.paused(queue), "1"))
 
     async def resume(self, queue: str) -> None:
@@ -505,7 +505,7 @@ class Queue:
     async def fire(self, tick: FireTick) -> Fired:
         """Start the job of a tick, at most once per (uid, minute), under the concurrency policy."""
         job = tick.job
-        await self._register({job.queue})
+        await self._register([keys.prefix(job.queue)])
         job_id = tick_id(tick.uid, tick.minute_ms, job.queue) if tick.minute_ms else ""
         options = options_json(job.timeout, job.max_retries, tick.name)
         args = (tick.uid, tick.minute_ms, tick.policy, job_id, PRIORITIES[job.priority], job.type, job.payload, options, *self._ttls)

@@ -24,6 +24,7 @@ __all__ = [
     "paused",
     "prefix",
     "progress",
+    "queue_of",
     "record",
     "wake",
 ]
@@ -47,6 +48,11 @@ QUEUES_SLOT = "dtq:{dtq:queues}"
 def prefix(queue: str) -> str:
     """What all keys of a queue start with: KEYS[1] of its scripts."""
     return f"dtq:{{{queue}}}"
+
+
+def queue_of(prefix: str) -> str:
+    """The queue of a :func:`prefix`."""
+    return prefix[5:-1]
 
 
 def lane(queue: str, letter: str) -> str:

@@ -114,24 +114,40 @@ def _hook_redis(points: Points) -> None:
     from redis.asyncio.connection import AbstractConnection
     from redis.exceptions import ResponseError
 
+    from dtq.queue.connection import _Wary
+
     names = script_names()
-    send, read = AbstractConnection.send_packed_command, AbstractConnection.read_response
+    read = AbstractConnection.read_response
     unanswered: weakref.WeakKeyDictionary[Any, collections.deque[str]] = weakref.WeakKeyDictionary()
 
-    async def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
-        packet = list(command) if not isinstance(command, (bytes, str)) else command
-        steps = [redis_step(one, names) for one in commands_of(packet)]
-        for step in dict.fromkeys(steps):
-            points.reach(step, "before")
-        if not self.is_connected:
-            unanswered.pop(self, None)
-        await send(self, packet, check_health)
-        transport = self._writer.transport
-        while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - it has no event for that
-            await asyncio.sleep(0)  # the event loop has it, the kernel not yet
-        unanswered.setdefault(self, collections.deque()).extend(steps)
-        for step in dict.fromkeys(steps):
-            points.reach(step, "sent")
+    inside: set[Any] = set()
+
+    def noting(send: Any) -> Any:
+        """``send_packed_command`` of a class; one that calls its parent's for some commands is noted once."""
+
+        async def send_packed_command(self: Any, command: Any, check_health: bool = True) -> None:
+            if self in inside:
+                await send(self, command, check_health)
+                return
+            packet = list(command) if not isinstance(command, (bytes, str)) else command
+            steps = [redis_step(one, names) for one in commands_of(packet)]
+            for step in dict.fromkeys(steps):
+                points.reach(step, "before")
+            if not self.is_connected:
+                unanswered.pop(self, None)
+            inside.add(self)
+            try:
+                await send(self, packet, check_health)
+            finally:
+                inside.discard(self)
+            transport = self._writer.transport
+            while transport.get_write_buffer_size() and not transport.is_closing():  # noqa: ASYNC110 - it has no event for that
+                await asyncio.sleep(0)  # the event loop has it, the kernel not yet
+            unanswered.setdefault(self, collections.deque()).extend(steps)
+            for step in dict.fromkeys(steps):
+                points.reach(step, "sent")
+
+        return send_packed_command
 
     async def read_response(self: Any, *args: Any, **options: Any) -> Any:
         try:
@@ -147,7 +163,8 @@ def _hook_redis(points: Points) -> None:
         if waiting:
             points.reach(waiting.popleft(), "after")
 
-    AbstractConnection.send_packed_command = send_packed_command  # type: ignore[method-assign]
+    for kind in (AbstractConnection, _Wary):
+        kind.send_packed_command = noting(kind.send_packed_command)  # type: ignore[method-assign]
     AbstractConnection.read_response = read_response  # type: ignore[method-assign]
 
 
