@@ -564,6 +564,19 @@ def test_only_what_may_have_hit_a_worker_explains_a_second_run(target: str, foun
     assert ("exclusive" in found_rules(story)) == found
 
 
+@pytest.mark.parametrize(
+    ("where", "outcome", "found"), [("task_pool", "cancelled", False), ("task_pool", "lost", True), ("task", "cancelled", True)]
+)
+def test_a_process_of_a_pool_that_was_killed_for_a_cancellation_ran_no_longer(where: str, outcome: str, found: bool) -> None:
+    story = told([Recipe(type=where, kind="permanent", again=True)])
+    end = next(event for event in story.events if event.kind == "end")
+    story.events.remove(end)
+    story.note("fault", "fault", text="SIGKILL", target="worker-1", pid=end.pid)  # until then the worker lived
+    for attempt in story.rows[0]["attempts"]:
+        attempt["outcome"] = outcome
+    assert ("exclusive" in found_rules(story)) == found
+
+
 def test_a_rule_that_there_is_not_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="no rule is called"):
         verdict(told([]), skip=["acepted"])

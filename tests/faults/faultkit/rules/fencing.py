@@ -69,10 +69,19 @@ def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
     for runs in facts.executions.values():
         for first, second in pairwise(runs):
             lived = first.ended is not None and first.ended > second.started
-            unheard = first.ended is None and dead.get(first.worker, second.started) > second.started
+            unheard = first.ended is None and dead.get(first.worker, second.started) > second.started and not _told(facts, first)
             workers = (first.worker, second.worker)
             if (lived or unheard) and not any(facts.disturbed(worker, first.started, second.started) for worker in workers):
                 yield first, second
+
+
+def _told(facts: Facts, run: Execution) -> bool:
+    """Whether the row tells of an end that the history does not have: a process of a pool is killed at a timeout and a
+    cancellation, and only then does its worker report."""
+    row = facts.rows.get(run.job)
+    if row is None or row.type != "task_pool":
+        return False
+    return any(row.is_of(run, attempt) and attempt.outcome in ("retry", "failed", "cancelled") for attempt in row.attempts)
 
 
 def exclusive(facts: Facts) -> Iterator[str]:
