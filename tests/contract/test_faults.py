@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,7 @@ from dtq.errors import QueueUnavailable
 from dtq.job import NewJob, State
 from dtq.queue import FireTick, Queue, keys
 from dtq.queue.claims import Claims, Finish
+from dtq.queue.connection import call, connect, translated
 
 MakeWorker = Callable[..., Claims]
 MakeEnd = Callable[..., Finish]
@@ -81,6 +83,32 @@ async def test_a_server_that_refuses_writes_is_away_for_keyed_submissions_too(ba
                 await queue.submit([NewJob("noop", b"{}", idempotency_key=key)])
     finally:
         await queue.client.config_set("min-replicas-to-write", 0)
+
+
+async def test_a_server_that_ends_a_blocking_read_is_away(backend: str, queue: Queue) -> None:
+    """As a primary does that becomes a replica: to who reads from it this is a failover, no fault of its own."""
+    if backend in ("fakeredis", "cluster"):
+        pytest.skip("fakeredis ends no read; a cluster's nodes are each a server as the others here")
+    client = await connect(queue.settings.redis_url, cluster=False, blocking=True)
+
+    async def read() -> None:
+        with translated():
+            await call(client, "BLPOP", f"{keys.prefix('default')}:nothing", 60)
+
+    async def blocked() -> list[str]:
+        return [one["id"] for one in await queue.client.client_list() if one["cmd"] == "blpop"]
+
+    reading = asyncio.create_task(read())
+    try:
+        async with asyncio.timeout(30):
+            while not (found := await blocked()):  # noqa: ASYNC110 - the server tells nobody that a client blocks
+                await asyncio.sleep(0.01)
+            await queue.client.execute_command("CLIENT", "UNBLOCK", found[0], "ERROR")
+            with pytest.raises(QueueUnavailable, match="does not serve: UNBLOCKED"):
+                await reading
+    finally:
+        reading.cancel()
+        await client.aclose()
 
 
 async def test_a_tick_fires_beside_thousands_of_live_runs(queue: Queue) -> None:

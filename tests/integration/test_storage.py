@@ -148,6 +148,30 @@ async def test_days_far_apart_go_into_partitions_of_their_own(store: Store, pg_d
     assert [name for (name,) in found] == ["dtq.jobs_20120131", "dtq.jobs_20240904", "dtq.jobs_20251008", "dtq.jobs_20251009"]
 
 
+async def test_rows_wait_for_a_day_that_somebody_has_detached(store: Store, pg_dsn: str) -> None:
+    rows = [job(n) for n in range(3)] + [job(ms=MS + DAY_MS)]
+    await store.insert([job(9)])
+    day = "dtq.jobs_20251009"
+    with psycopg.connect(pg_dsn, autocommit=True) as connection:
+        bounds = connection.execute("SELECT pg_get_expr(relpartbound, oid) FROM pg_class WHERE oid = %s::regclass", [day]).fetchone()
+        assert bounds is not None
+        connection.execute(f"ALTER TABLE dtq.jobs DETACH PARTITION {day}")
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable, match="its day is detached"):
+                await store.insert(rows)
+        connection.execute(f"ALTER TABLE dtq.jobs ATTACH PARTITION {day} {bounds[0]}")
+    await store.insert(rows)
+    assert [await store.get(row.id) for row in [*rows, job(9)]] == [*rows, job(9)]
+
+
+async def test_a_row_of_a_detached_day_that_was_renamed_gets_a_new_one(store: Store, pg_dsn: str) -> None:
+    await store.insert([job(1)])
+    with psycopg.connect(pg_dsn, autocommit=True) as connection:
+        connection.execute("ALTER TABLE dtq.jobs DETACH PARTITION dtq.jobs_20251009")
+        connection.execute("ALTER TABLE dtq.jobs_20251009 RENAME TO kept_20251009")
+    assert await store.insert([job(2)]) == 1
+
+
 async def test_a_day_is_split_at_midnight_utc(store: Store) -> None:
     midnight = MS // DAY_MS * DAY_MS
     rows = [job(ms=midnight - 1), job(ms=midnight), job(ms=midnight + DAY_MS - 1)]

@@ -76,6 +76,10 @@ _AWAY = (
 )
 
 
+_NOT_SERVING = ("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN", "UNBLOCKED")
+"""Words by which a server says so; the last to those whose blocking read waits as a primary becomes a replica."""
+
+
 def _reason(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
@@ -113,7 +117,7 @@ def _meaning(error: BaseException, key: str) -> QueueUnavailable | QueueDamaged 
         return QueueUnavailable(f"Redis does not serve: {_reason(error)}")
     if isinstance(error, ResponseError):
         text = str(error).rpartition(_IN_PIPELINE)[2].lstrip("('\"")
-        if text.startswith(("OOM", "MISCONF", "NOREPLICAS", "LOADING", "CLUSTERDOWN", "READONLY", "NOAUTH", "BUSY", "MASTERDOWN")):
+        if text.startswith(_NOT_SERVING):
             return QueueUnavailable(f"Redis does not serve: {text}")
         return damage_of(key, text) if key else None
     if isinstance(error, RuntimeError) and _CLOSED in str(error):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import psycopg
 import structlog
 
+from dtq.errors import StoreUnavailable
 from dtq.job import TerminalJob
 from dtq.storage.odd import cleaned, reduced
 from dtq.storage.pool import DATA_FAULTS, Pool
@@ -65,11 +66,18 @@ class Inserter:
         try:
             return await self._execute(params, days)
         except psycopg.errors.CheckViolation as error:
-            if error.diag.constraint_name is not None:
+            if not _no_partition(error):
                 raise
         # A partition we knew of has been dropped by retention since.
         self._known_days -= days
-        return await self._execute(params, days)
+        try:
+            return await self._execute(params, days)
+        except psycopg.errors.CheckViolation as error:
+            if not _no_partition(error) or len(rows) > 1:
+                raise
+            # A table of the day's name is there, and no part of dtq.jobs: somebody has detached it. The row is sound.
+            self._known_days -= days
+            raise StoreUnavailable(f"PostgreSQL refuses: {_reason(error)}; its day is detached") from error
 
     async def _execute(self, params: Sequence[object], days: set[int]) -> int:
         async with self._pool.connection() as connection:
@@ -87,6 +95,10 @@ def days_of(rows: Sequence[TerminalJob]) -> set[int]:
     if first == last:
         return {first}
     return {int(job_id[:11], 16) // DAY_MS for job_id in ids}
+
+
+def _no_partition(error: psycopg.errors.CheckViolation) -> bool:
+    return error.diag.constraint_name is None
 
 
 def _reason(error: Exception) -> str:
