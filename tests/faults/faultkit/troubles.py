@@ -107,9 +107,14 @@ def _lock(stand: Stand) -> int:
     stand.log.note("fault", text="LOCK TABLE", target="postgres")
     with _postgres(stand, autocommit=False) as connection:
         connection.execute("LOCK TABLE dtq.jobs IN ACCESS EXCLUSIVE MODE")
+
+        def waiting() -> int:
+            found = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return int(found[0]) if found else 0
+
+        held_up = int(until("somebody waits for the table", waiting, 30))
         time.sleep(HANG)
-        waiting = connection.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
-    return int(waiting[0]) if waiting else 0
+    return held_up
 
 
 def _only_read(stand: Stand) -> int:
