@@ -577,6 +577,14 @@ def test_a_process_of_a_pool_that_was_killed_for_a_cancellation_ran_no_longer(wh
     assert ("exclusive" in found_rules(story)) == found
 
 
+@pytest.mark.parametrize(("last", "found"), [(2, False), (1, True)])
+def test_of_a_job_that_was_put_back_often_only_the_latest_attempts_are_listed(last: int, found: bool) -> None:
+    story = told([Recipe(kind="permanent", again=True)])
+    (row,) = story.rows
+    row["attempts"] = [{**row["attempts"][-1], "number": last}]
+    assert ("over" in found_rules(story)) == found
+
+
 def test_a_rule_that_there_is_not_cannot_be_left_out() -> None:
     with pytest.raises(ValueError, match="no rule is called"):
         verdict(told([]), skip=["acepted"])

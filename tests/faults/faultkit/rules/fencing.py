@@ -104,7 +104,8 @@ def over(facts: Facts) -> Iterator[str]:
     for row in facts.planned():
         ended = [run for run in facts.executions[row.id] if run.state in ENDED] if row.type == "task" else []
         listed = {attempt.number for attempt in row.attempts}
-        extra = [run for run in ended if run.attempt not in listed] if row.replays == 0 else ended[len(row.attempts) :]
+        made = row.attempts[-1].number if row.attempts else 0  # of a row that was put back often, the oldest are not listed
+        extra = [run for run in ended if run.attempt not in listed] if row.replays == 0 else ended[made:]
         for run in extra:
             if not facts.disturbed(run.worker, run.started, run.started, but=("SIGKILL",)):
                 yield f"{row.id}: {row.state}, and process {run.worker} made attempt {run.attempt} of it; its row lists {sorted(listed)}"
