@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import AskError, ClusterDownError, ClusterError, MaxConnectionsError, MovedError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -47,7 +48,7 @@ async def routed(client: Any, key: str, commands: Commands, swap: Swap) -> list[
         if isinstance(first, MovedError):
             await client.nodes_manager.move_slot(first)
         elif isinstance(first, AskError):
-            asked = client.get_node(host=first.host, port=first.port)
+            asked = _named(client, first)
         elif isinstance(first, TryAgainError):
             await asyncio.sleep(MIGRATING)
         else:
@@ -55,6 +56,15 @@ async def routed(client: Any, key: str, commands: Commands, swap: Swap) -> list[
                 _learn(client)
             return answers
     raise ClusterError("the nodes do not agree about a slot")
+
+
+def _named(client: Any, redirect: AskError) -> Any:
+    """The node that is to be asked. One that has just joined has no slot yet, and so is in nobody's list of slots."""
+    known = client.get_node(host=redirect.host, port=redirect.port)
+    if known is None:
+        known = ClusterNode(redirect.host, redirect.port, "primary", **client.connection_kwargs)
+        client.nodes_manager.nodes_cache[known.name] = known  # kept for the next one, as redis-py does with those of MOVED
+    return known
 
 
 async def _at(client: Any, node: Any, commands: Commands, swap: Swap) -> list[Any]:

@@ -155,7 +155,15 @@ def loaded(
     logs = [Log(stand.history, f"client {seed}-{number}") for number in range(clients)]
     found = [Client(urls[number % len(urls)], log) for number, log in enumerate(logs)]
 
+    broke_off: list[BaseException] = []
+
     def go(client: Client, number: int) -> None:
+        try:
+            act(client, number)
+        except BaseException as error:  # noqa: BLE001 - raised when the block is left
+            broke_off.append(error)
+
+    def act(client: Client, number: int) -> None:
         choice = random.Random(seed * 1000 + number)
         while not stop.is_set():
             task, fields = plan(choice)
@@ -176,6 +184,8 @@ def loaded(
             thread.join()
         for log in logs:
             log.close()
+    if broke_off:
+        raise AssertionError(f"a client broke off: {broke_off[0]!r}") from broke_off[0]
 
 
 def accepted_more(clients: Sequence[Client], count: int) -> None:

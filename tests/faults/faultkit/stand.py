@@ -167,6 +167,8 @@ class Stand:
             for _ in range(count):
                 self.add(kind, **settings).start()
         self.wait_ready()
+        for service in self.services.values():
+            assert service.popen is None or service.alive(), f"{service.name} ended as it started: {tail(service.output)}"
 
     def wait_ready(self, seconds: float = 60.0) -> None:
         """Return when every service that runs is ready."""

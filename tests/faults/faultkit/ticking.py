@@ -32,13 +32,23 @@ def ticking(stand: Stand, every: float = 1.0, name: str = "due") -> Iterator[lis
     """
     made: list[str] = []
     stop = threading.Event()
-    thread = threading.Thread(target=lambda: asyncio.run(_make_on(stand.redis_url, name, made, stop, every)), name="ticking", daemon=True)
+    broke_off: list[BaseException] = []
+
+    def go() -> None:
+        try:
+            asyncio.run(_make_on(stand.redis_url, name, made, stop, every))
+        except BaseException as error:  # noqa: BLE001 - raised when the block is left
+            broke_off.append(error)
+
+    thread = threading.Thread(target=go, name="ticking", daemon=True)
     thread.start()
     try:
         yield made
     finally:
         stop.set()
         thread.join()
+    if broke_off:
+        raise AssertionError(f"no more schedules were made: {broke_off[0]!r}") from broke_off[0]
 
 
 async def _make_on(redis_url: str, name: str, made: list[str], stop: threading.Event, every: float) -> None:

@@ -67,13 +67,19 @@ def _fill(stand: Stand) -> int:
     stand.log.note("fault", text="maxmemory 1", target="valkey")
     with redis.Redis.from_url(stand.redis_url) as client:
 
-        def refused() -> int:
-            return int(client.info("errorstats").get("errorstat_OOM", {}).get("count", 0))
+        def refused() -> tuple[str, int]:
+            """Of which life, and how often."""
+            return str(client.info("server")["run_id"]), int(client.info("errorstats").get("errorstat_OOM", {}).get("count", 0))
 
-        before = refused()
-        client.config_set("maxmemory", 1)
+        life, before = refused()
+
+        def newly() -> int:
+            client.config_set("maxmemory", 1)  # once more: it may have been killed and started since
+            now, count = refused()
+            return count - before if now == life else count
+
         try:
-            return int(until("Valkey refuses what needs memory", lambda: refused() - before, 30))
+            return int(until("Valkey refuses what needs memory", newly, 30))
         finally:
             client.config_set("maxmemory", 0)
 
