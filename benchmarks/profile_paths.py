@@ -93,18 +93,13 @@ def symbols(recorded: Path, top: int) -> None:
     print("\n".join(f"  {line.strip()}" for line in lines[:top]))
 
 
-def calls(client: Any) -> dict[str, tuple[int, int]]:
-    """Calls and microseconds of each command so far."""
-    stats = client.info("commandstats")
-    return {name.removeprefix("cmdstat_"): (value["calls"], value["usec"]) for name, value in stats.items()}
-
-
-def told(client: Any, before: dict[str, tuple[int, int]], top: int) -> None:
+def told(client: Any, top: int) -> None:
     print("\n-- Valkey, commands (scripts count the commands that they call once more)")
-    spent = {name: (count - before.get(name, (0, 0))[0], us - before.get(name, (0, 0))[1]) for name, (count, us) in calls(client).items()}
-    for name, (count, us) in sorted(spent.items(), key=lambda item: -item[1][1])[:top]:
+    stats = client.info("commandstats")
+    for name, one in sorted(stats.items(), key=lambda item: -item[1]["usec"])[:top]:
+        count, us = one["calls"], one["usec"]
         if count:
-            print(f"  {name:<14} {count:>8} calls  {us / count:9.1f} us each  {us / 1000:10.1f} ms")
+            print(f"  {name.removeprefix('cmdstat_'):<14} {count:>8} calls  {us / count:9.1f} us each  {us / 1000:10.1f} ms")
     print(f"\n-- Valkey, SLOWLOG above {SLOW_US} us")
     for entry in client.slowlog_get(5):
         print(f"  {entry['duration']} us  {str(entry['command'])[:90]}")
@@ -123,7 +118,6 @@ def profile(benchmark: int, target: str, args: argparse.Namespace, folder: Path)
     client.config_set("slowlog-log-slower-than", SLOW_US)
     client.config_set("latency-monitor-threshold", 1)
     client.config_resetstat()
-    before = calls(client)
     window, pid = str(args.seconds), str(service.pid)
     raw, recorded = folder / "service.raw", folder / "valkey.perf"
     quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -133,7 +127,7 @@ def profile(benchmark: int, target: str, args: argparse.Namespace, folder: Path)
     ]
     for sampler in samplers:
         sampler.wait()
-    told(client, before, 14)
+    told(client, 14)
     python_time(raw, args.top)
     symbols(recorded, args.top)
     for name, one in (("the service", pid), ("Valkey", str(valkey.pid))):

@@ -18,18 +18,16 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import msgspec
 import psutil
 import uvloop
+from scale_workers import LEASE_MS, PAYLOAD, ended
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer, form_cluster
-from dtq.job import Attempt, NewJob, State, TerminalJob
+from dtq.job import NewJob
 from dtq.queue import Queue
-from dtq.queue.claims import ClaimedJob, Claims, Finish
+from dtq.queue.claims import Claims
 
-PAYLOAD = b'{"x":"' + b"a" * 92 + b'"}'
-LEASE_MS = 60_000
 SUBMITTED = 500
 CLAIMED = 100
 
@@ -41,14 +39,6 @@ def spent(servers: list[ValkeyServer]) -> list[float]:
         times = psutil.Process(server.pid).cpu_times()
         found.append(times.user + times.system)
     return found
-
-
-def ended(claims: Claims, job: ClaimedJob, now: int) -> Finish:
-    row = TerminalJob(
-        id=job.id, queue=job.queue, type=job.type, state=State.SUCCEEDED, submitted=job.submitted, finished=now,
-        payload=msgspec.Raw(job.payload), started=now, attempts=[Attempt(1, claims.worker, now, now, "succeeded")],
-    )  # fmt: skip
-    return Finish(job, "k", msgspec.json.encode(row))
 
 
 async def drain(claims: Claims, name: str) -> int:

@@ -10,10 +10,9 @@ import pytest
 import redis
 from faultkit.stand import until
 
-from dtq.embedded import ValkeyServer
+from dtq.embedded import ValkeyServer, form_cluster
 from dtq.queue.connection import call, connect, exchange
 
-SLOTS = 16384
 ASK = ("EVAL", "return redis.call('INCR', KEYS[1])", 1, "{a}")
 
 
@@ -28,9 +27,7 @@ def pair(tmp_path: Path) -> Iterator[tuple[ValkeyServer, ValkeyServer]]:
     try:
         old.start()
         new.start()
-        with admin(old) as client:
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, SLOTS - 1)
-            until("the cluster serves", lambda: client.cluster("INFO")["cluster_state"] == "ok")
+        form_cluster([old])
         yield old, new
     finally:
         new.stop()

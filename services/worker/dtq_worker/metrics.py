@@ -78,7 +78,7 @@ class WorkerMetrics(Collector):
             if ending.label == "handed_back":
                 continue  # it did not count: the attempt that does is measured when it ends
             _of(self._duration, key).observe((outcome.finished - outcome.started) / 1000)
-            if not job.failures and not job.crashes:  # its first attempt
+            if job.attempt == 1:
                 _of(self._wait, key).observe(max(0, outcome.started - job.submitted) / 1000)
 
     def _pairs(self) -> list[tuple[str, str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.resources import files
@@ -15,7 +15,7 @@ from redis.exceptions import NoScriptError
 from dtq.queue.connection import Client, call, exchange, replicas_of, translated
 from dtq.queue.replicas import Exchange, confirmed
 
-__all__ = ["Script", "load", "needed"]
+__all__ = ["Script", "assemble", "load", "needed"]
 
 PROMISES = frozenset({"submit", "finish", "cancel", "replay", "fire", "resume"})
 """Scripts whose reply is told to somebody, or leads to a row in PostgreSQL. What the others do is done again if it is lost."""
@@ -92,13 +92,18 @@ def needed(helpers: str, script: str) -> str:
     return "".join(reversed(kept))
 
 
-@cache
-def load(name: str) -> Script:
-    """The script in shared/dtq/lua/NAME.lua, with what it includes."""
-    folder = files("dtq") / "lua"
+def assemble(package: str, name: str, promises: Collection[str]) -> Script:
+    """The script in lua/NAME.lua of a package, with what it needs of the common.lua beside it."""
+    folder = files(package) / "lua"
     text = (folder / f"{name}.lua").read_text("utf-8")
     included = "--#include common" in text
     text = _strip(text)
     if included:
         text = needed(_strip((folder / "common.lua").read_text("utf-8")) + "\n", text) + text
-    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), promise=name in PROMISES)
+    return Script(name, text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest(), promise=name in promises)
+
+
+@cache
+def load(name: str) -> Script:
+    """The script in shared/dtq/lua/NAME.lua."""
+    return assemble("dtq", name, PROMISES)

@@ -14,7 +14,7 @@ from typing import Any
 import redis
 from faultkit.stand import until
 
-from dtq.embedded import ValkeyServer, free_port
+from dtq.embedded import ValkeyServer, form_cluster, free_port
 
 __all__ = ["SERVICE", "Replicated", "Shards", "open_replicated", "open_shards"]
 
@@ -195,12 +195,9 @@ class Shards:
         """Start the nodes, and return when each says that the cluster serves and every replica is in step."""
         for node in self.nodes:
             node.start()
+        form_cluster(self.nodes[:3])
         clients = [_client(node) for node in self.nodes]
-        share = 16384 // 3 + 1
-        for number, client in enumerate(clients[:3]):
-            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
-            client.execute_command("CLUSTER", "ADDSLOTSRANGE", number * share, min(16383, (number + 1) * share - 1))
-        for node, client in zip(self.nodes, clients, strict=True):
+        for node, client in zip(self.nodes[3:], clients[3:], strict=True):
             bus = client.config_get("cluster-port")["cluster-port"]
             clients[0].execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
         until("the nodes know each other", lambda: all(self._says(client, "cluster_known_nodes:6") for client in clients), 60)

@@ -64,6 +64,8 @@ def _replicated(postgres: PostgresServer, how: str, replicas: int, wait: int) ->
             if how == REPLACED:  # two primaries served at once: which of them a client had met is chance
                 seen["half-done"], odd = len(odd), []
             found = odd + faults_told(stand)
+            if seen["other 5xx"]:
+                found.append(f"{seen['other 5xx']} answers of 5xx other than 503")
     step = f"primary {how}, {replicas} replicas, WAITREPLICAS={wait}"
     return Result(NAME, step, found, seen, time.monotonic() - began)
 
