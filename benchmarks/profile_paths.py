@@ -26,19 +26,20 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 import redis
 
+T = TypeVar("T")
 HERE = Path(__file__).resolve().parent
-BUSY_PERCENT = 40
+BUSY_PERCENT = 10
 RATE = 250
 SLOW_US = 2000
 
 PATHS: dict[str, tuple[list[str], str]] = {
     "worker": (["worker_throughput.py", "--jobs", "400000", "--slots", "100"], "worker_process.py"),
-    "submit": (["submit_http.py", "--seconds", "20", "--rounds", "1"], "submitter"),
+    "submit": (["submit_http.py", "--seconds", "20", "--rounds", "1"], "--serve dtq"),
     "latency": (["latency.py", "--samples", "600", "--idle", "1"], "dtq_worker"),
 }
 
@@ -52,18 +53,24 @@ def children(pid: int) -> Iterator[tuple[psutil.Process, str]]:
             continue
 
 
-def find(pid: int, fits: Callable[[psutil.Process, str], bool], what: str) -> psutil.Process:
+def until(what: str, look: Callable[[], T | None]) -> T:
+    """The first answer of ``look`` that is true."""
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
-        for process, line in children(pid):
-            if fits(process, line):
-                return process
+        if found := look():
+            return found
         time.sleep(0.05)
     raise SystemExit(f"not within 120 s: {what}")
 
 
-def busy(process: psutil.Process) -> bool:
-    return process.cpu_percent(0.2) > BUSY_PERCENT
+def find(pid: int, part: str) -> psutil.Process:
+    """What has been started with this in its command line."""
+    return until(f"{part} runs", lambda: next((process for process, line in children(pid) if part in line), None))
+
+
+def busy(*processes: psutil.Process) -> bool:
+    """Whether all of them are at once: a service that is starting is, but its Valkey is not."""
+    return all(process.cpu_percent(0.2) > BUSY_PERCENT for process in processes)
 
 
 def shares(counts: Counter[str], top: int) -> None:
@@ -109,11 +116,12 @@ def told(client: Any, top: int) -> None:
 
 
 def profile(benchmark: int, target: str, args: argparse.Namespace, folder: Path) -> None:
-    service = find(benchmark, lambda process, line: target in line and (args.path == "latency" or busy(process)), f"{target} is busy")
-    valkey = find(benchmark, lambda process, line: "valkey-server" in line, "a Valkey")
+    service, valkey = find(benchmark, target), find(benchmark, "valkey-server")
     port = next(one.laddr.port for one in valkey.net_connections() if one.status == psutil.CONN_LISTEN)
     if args.path == "latency":
         time.sleep(5)  # its warm-up
+    else:
+        until(f"{target} and Valkey are busy", lambda: busy(service, valkey))
     client: Any = redis.Redis(port=port, decode_responses=True)
     client.config_set("slowlog-log-slower-than", SLOW_US)
     client.config_set("latency-monitor-threshold", 1)
