@@ -41,6 +41,18 @@ def shards() -> Iterator[Shards]:
         yield servers
 
 
+FUTILE_MS = 250
+"""How long to wait for replicas that are frozen: for nothing."""
+
+PATIENT_MS = 4000
+"""How long for replicas that run, on a machine busy with other tests; a client waits five seconds for any answer."""
+
+
+def _wait(monkeypatch: pytest.MonkeyPatch, milliseconds: int) -> None:
+    for module in ("replicas", "engine"):
+        monkeypatch.setattr(f"dtq.queue.{module}.WAIT_MS", milliseconds)
+
+
 class Place:
     """A queue with WAITREPLICAS=1 and one without, on the same servers, whose replicas can be frozen."""
 
@@ -77,15 +89,22 @@ def _frozen(groups: list[Any]) -> Iterator[None]:
 
 @pytest.fixture(params=["replicated", "shards"])
 async def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Place]:
-    for module in ("replicas", "engine"):
-        monkeypatch.setattr(f"dtq.queue.{module}.WAIT_MS", 250)
+    _wait(monkeypatch, PATIENT_MS)
     servers = request.getfixturevalue(request.param)
     groups = servers.groups if isinstance(servers, Shards) else [servers]
     primaries = [group.primary for group in groups]
     for primary in primaries:
         with redis.Redis.from_url(primary.url) as client:
             client.flushall()
-    found = Place(servers.url, primaries, lambda: _frozen(groups))
+
+    @contextlib.contextmanager
+    def frozen() -> Iterator[None]:
+        with _frozen(groups):
+            _wait(monkeypatch, FUTILE_MS)
+            yield
+        _wait(monkeypatch, PATIENT_MS)
+
+    found = Place(servers.url, primaries, frozen)
     await found.open()
     yield found
     await found.queue.close()
