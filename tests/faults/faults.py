@@ -12,13 +12,14 @@ import json
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
-from faultkit.leaving import heed_signals
+from faultkit.leaving import check_going, heed_signals, leave
 from faultkit.report import Result, Scenario, table, write_json
 from scenarios import ALL
 
@@ -63,14 +64,19 @@ def _run(scenario: Scenario, scale: float) -> list[Result]:
         return [Result(scenario.name, "broke off", [f"{type(error).__name__}: {error}"], {}, time.monotonic() - began)]
 
 
+_RUNNING = threading.Lock()
+"""Held as a process is started and as all are told to end, so that none is started unseen."""
+
+
 def _run_apart(scenario: Scenario, scale: float, folder: Path, running: set[subprocess.Popen[bytes]]) -> list[Result]:
     """The same in a process of its own, which stands in ``running`` meanwhile."""
     began = time.monotonic()
     report = folder / f"{scenario.name}.json"
-    process = subprocess.Popen(
-        [sys.executable, __file__, scenario.name, "--scale", str(scale), "--json", str(report)], stdout=subprocess.DEVNULL
-    )
-    running.add(process)
+    command = [sys.executable, __file__, scenario.name, "--scale", str(scale), "--json", str(report)]
+    with _RUNNING:
+        check_going()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        running.add(process)
     code = process.wait()
     running.discard(process)
     try:
@@ -87,10 +93,13 @@ def _all_apart(scenarios: list[Scenario], scale: float, jobs: int) -> Iterator[l
         try:
             for future in as_completed(futures):
                 yield future.result()
-        finally:
+        except BaseException:
+            leave()
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in list(running):
-                process.terminate()
+            with _RUNNING:
+                for process in list(running):
+                    process.terminate()
+            raise
 
 
 def main() -> int:

@@ -152,6 +152,7 @@ def differs_in_redis(story: Story, choice: random.Random) -> str:
             {"result": b'{"tag":"other"}'},
             {"attempts": ()},
             {"payload": b"{}"},
+            {"max_retries": 77},
             {"queue": "x"},
             {"type": "x"},
         ]
@@ -199,9 +200,26 @@ def fault_of_its_own(story: Story, choice: random.Random) -> str:
 def other_content(story: Story, choice: random.Random) -> str:
     row = row_of(story, choice, submitted)
     change: dict[str, Any] = choice.choice(
-        [{"queue": "other"}, {"type": "task_pool" if row["type"] == "task" else "task"}, {"payload": {**row["payload"], "times": 77}}]
+        [
+            {"queue": "other"},
+            {"type": "task_pool" if row["type"] == "task" else "task"},
+            {"priority": "high"},
+            {"max_retries": 77},
+            {"payload": {**row["payload"], "times": 77}},
+            {"payload": {**row["payload"], "more": 1}},
+        ]
     )
     row |= change
+    return "content"
+
+
+def lost_content(story: Story, choice: random.Random) -> str:
+    row = row_of(story, choice, lambda row: submitted(row) and (row["max_retries"] is not None or row["state"] == "failed"))
+    if row["max_retries"] is not None and choice.random() < 0.5:
+        row["max_retries"] = None
+    else:
+        lost = choice.choice(["kind", "times"])
+        row["payload"] = {name: value for name, value in row["payload"].items() if name != lost}
     return "content"
 
 
@@ -306,9 +324,9 @@ def other_start(story: Story, choice: random.Random) -> str:
 def too_early(story: Story, choice: random.Random) -> str:
     cancelled = {event.job for event in story.events if event.kind == "cancelled"}
     began = {event.tag for event in story.events if event.kind == "start" and event.job not in cancelled}
-    tag = choice.choice(sorted({event.tag for event in story.events if event.plan.get("delay") and event.tag in began}))
+    tag = choice.choice(sorted({event.tag for event in story.events if event.fields.get("delay") and event.tag in began}))
     for event in [event for event in story.events if event.kind == "sent" and event.tag == tag]:
-        retold(story, event, plan={**event.plan, "delay": 1000})
+        retold(story, event, fields={**event.fields, "delay": 1000})
     return "delay"
 
 
@@ -377,6 +395,18 @@ def twice_at_once(story: Story, choice: random.Random) -> str:
     return "exclusive"
 
 
+def thrice_at_once(story: Story, choice: random.Random) -> str:
+    """A fault explains the second run, but not the third."""
+    story.now += 10**12
+    job = story.add(Recipe())
+    start = event_of(story, "start", job)
+    for number in (7, 8):
+        twin = {"token": f"twin-{number}", "pid": number, "who": f"worker {number}"}
+        story.events.append(msgspec.structs.replace(start, at=start.at + number, **twin))
+    story.events.append(Event("fault", start.at - 1, who="fault", text="SIGSTOP", target="worker-7", pid=7))
+    return "exclusive"
+
+
 def given_out_after_its_end(story: Story, choice: random.Random) -> str:
     """The end was told, and another worker got the job all the same; its own end was refused."""
     story.now += 10**12
@@ -438,7 +468,7 @@ def retried_in_vain(story: Story, choice: random.Random) -> str:
 
 def unknown(story: Story, choice: random.Random) -> str:
     story.note("seen", "client 1", job=row_of(story, choice, any_row)["id"], state="unknown")
-    return "seen"
+    return "known"
 
 
 def other_end_seen(story: Story, choice: random.Random) -> str:
@@ -482,6 +512,7 @@ PLANTS: list[Plant] = [
     refused_job,
     fault_of_its_own,
     other_content,
+    lost_content,
     other_result,
     ran_and_vanished,
     impossible_success,
@@ -508,6 +539,7 @@ PLANTS: list[Plant] = [
     result_without_success,
     crash_not_counted,
     twice_at_once,
+    thrice_at_once,
     given_out_after_its_end,
     failure_forgotten,
     still_ran_as_it_was_cancelled,
@@ -549,7 +581,7 @@ def test_a_rule_can_be_left_out(rule: str) -> None:
 def test_a_delayed_job_that_was_cancelled_and_sent_back_by_hand_starts_at_once() -> None:
     story = told([Recipe(cancelled=True, again=True)])
     for event in [event for event in story.events if event.kind == "sent"]:
-        retold(story, event, plan={**event.plan, "delay": 1000})
+        retold(story, event, fields={**event.fields, "delay": 1000})
     assert verdict(story).violations == []
 
 

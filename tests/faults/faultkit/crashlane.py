@@ -205,7 +205,7 @@ class Walker:
         """Send one submission or batch; whether it was answered. If not, it is owed."""
         log = log or self._log
         for body in bodies:
-            log.note("sent", tag=body["payload"]["tag"], key=body["idempotency_key"], plan=_plan(body))
+            log.note("sent", tag=body["payload"]["tag"], key=body["idempotency_key"], **_asked(body))
         status, why = 0, ""
         answer: Any = None
         try:
@@ -241,7 +241,7 @@ class Walker:
 
     def note_direct(self, body: Json, job: str) -> None:
         """Note a submission that went past the API."""
-        self._log.note("sent", tag=body["payload"]["tag"], key="", plan=_plan(body))
+        self._log.note("sent", tag=body["payload"]["tag"], key="", **_asked(body))
         self._accepted(body, job, 202, self._log)
 
     def note_run(self, body: Json, job: str) -> Json:
@@ -358,10 +358,10 @@ class Walker:
                 self.until(f"{job} is cancelled", partial(self._cancel_once_more, job))
 
 
-def _plan(body: Json) -> Json:
+def _asked(body: Json) -> Json:
     """What the history says of a submission."""
     fields = {name: value for name, value in body.items() if name not in ("payload", "idempotency_key")}
-    return {name: value for name, value in body["payload"].items() if name != "tag"} | fields
+    return {"plan": {name: value for name, value in body["payload"].items() if name != "tag"}, "fields": fields}
 
 
 @contextlib.contextmanager

@@ -21,7 +21,8 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Clients (``who`` is the client's name):
 
-    - ``sent``: a submission leaves: ``tag`` (unique for each job wanted), ``key`` (idempotency key or ""), ``plan``
+    - ``sent``: a submission leaves: ``tag`` (unique for each job wanted), ``key`` (idempotency key or ""), ``plan`` (its payload
+      but for the tag), ``fields`` (all else that it asks for)
     - ``accepted``: 202 or 200: ``tag``, ``job`` (id), ``status``
     - ``refused``: another answer, so that it is known not to have been taken: ``tag``, ``status``, ``text``
     - ``unanswered``: nobody knows: ``tag``, ``text``
@@ -53,6 +54,7 @@ class Event(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int = 0
     token: str = ""
     plan: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     target: str = ""
     text: str = ""
     pid: int = 0

@@ -112,7 +112,7 @@ class Killer:
     def _notice_dead(self) -> None:
         """Start what has ended by itself, as its supervisor would."""
         for service in self._stand.services.values():
-            if not service.alive() and service.popen is not None and service.popen.returncode != -signal.SIGKILL:
+            if service.fell() and service.popen is not None:
                 self.gave_up[f"{service.name}: exit code {service.popen.returncode}: {last_line(service)}"] += 1
                 service.start()
 
@@ -132,7 +132,8 @@ class Killer:
     def _start_server(self, name: str, again: float | None) -> None:
         """Start a server; if it shall die as it does so, another thread kills it."""
         server = self._servers[name]
-        timer = threading.Timer(again or 0.0, self._kill, [name])
+        struck: list[bool] = []
+        timer = threading.Timer(again or 0.0, lambda: struck.append(self._kill(name)))
         if again is not None:
             timer.start()
         try:
@@ -142,9 +143,16 @@ class Killer:
                 raise
         if again is not None:
             timer.join()
-            self.starting += 1
-            server.kill()
+            if any(struck):
+                self.starting += 1
+            else:  # it had no process yet
+                self._kill(name)
+            self._bury(name)
             server.start()
+
+    def fallen(self) -> list[str]:
+        """Violations: a service ended by itself. One whose port had been given to another program as it was dead may do so."""
+        return [f"ended by itself: {why}" for why in self.gave_up if "address already in use" not in why]
 
     def revive(self) -> None:
         """Start what does not run, and return when all is ready."""

@@ -90,7 +90,7 @@ class Client:
             check_going()
             if attempt:
                 time.sleep(min(1.0, 0.05 * 2**attempt))
-            self._log.note("sent", tag=tag, key=tag if keyed else "", plan={**plan, **fields})
+            self._log.note("sent", tag=tag, key=tag if keyed else "", plan=plan, fields=fields)
             try:
                 status, answer = self.call("POST", "/submit", body)
             except (OSError, ValueError, http.client.HTTPException) as error:

@@ -12,7 +12,7 @@ from dtq.queue import Queue
 from faultkit.checker import Verdict, check
 from faultkit.history import Event, read_history
 from faultkit.remains import half_done
-from faultkit.stand import Stand, until
+from faultkit.stand import Stand, tail, until
 
 __all__ = ["accepted_jobs", "faults_told", "left_to_do", "settle", "settle_refused", "views_of"]
 
@@ -71,9 +71,14 @@ def settle(stand: Stand, seconds: float = 120.0, **options: Any) -> Verdict:
 
 
 def faults_told(stand: Stand, size: int = 1500) -> list[str]:
-    """What the submitters' logs say of requests that they failed to handle, each cut to its last ``size`` characters."""
+    """Services that have ended by themselves, and what the submitters' logs say of requests that they failed to handle.
+
+    Of each no more than the last ``size`` characters.
+    """
+    fallen = [service for service in stand.services.values() if service.fell()]
     lines = [line for service in stand.of("submitter") for line in service.output.read_text(errors="replace").splitlines()]
-    return [f"log: {line[-size:]}" for line in dict.fromkeys(lines) if "request_failed" in line]
+    found = [f"log: {line[-size:]}" for line in dict.fromkeys(lines) if "request_failed" in line]
+    return [f"{service.name} has ended by itself: {tail(service.output, size)}" for service in fallen] + found
 
 
 def settle_refused(stand: Stand) -> Verdict:

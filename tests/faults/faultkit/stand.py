@@ -56,6 +56,8 @@ class Service:
         self._environment = dict(environment)
         self._log = log
         self.popen: subprocess.Popen[bytes] | None = None
+        self._asked = False
+        """Whether the process that there is has been told to end."""
 
     def start(self, *, launcher: Sequence[str] = (), **settings: object) -> Service:
         """Start it; ``launcher`` replaces ``-m dtq_KIND`` (arguments of the interpreter), ``settings`` are added to its environment."""
@@ -65,6 +67,7 @@ class Service:
         command = [sys.executable, *(launcher or ("-m", f"dtq_{self.kind}"))]
         with self.output.open("ab") as out:
             self.popen = subprocess.Popen(command, env=environment, stdout=out, stderr=out, start_new_session=True)
+        self._asked = False
         return self
 
     @property
@@ -76,6 +79,10 @@ class Service:
     def alive(self) -> bool:
         """Whether the process has not ended."""
         return self.popen is not None and self.popen.poll() is None
+
+    def fell(self) -> bool:
+        """Whether it has ended by itself: nobody asked it to, and nothing killed it."""
+        return not self.alive() and self.popen is not None and not self._asked and self.popen.returncode != -signal.SIGKILL
 
     def ready(self) -> bool:
         """Whether it answers /readyz with 200."""
@@ -94,6 +101,7 @@ class Service:
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process alone, and note it as a fault."""
         self._log.note("fault", text=number.name, target=self.name, pid=self.pid)
+        self._asked |= number in (signal.SIGTERM, signal.SIGINT)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -107,6 +115,7 @@ class Service:
         """SIGTERM, and SIGKILL if it does not end."""
         if self.popen is None or self.popen.poll() is not None:
             return
+        self._asked = True
         self.popen.send_signal(signal.SIGCONT)
         self.popen.terminate()
         try:
@@ -174,7 +183,10 @@ class Stand:
         """Return when every service that runs is ready."""
         for service in self.services.values():
             if service.alive():
-                until(f"{service.name} is ready: {tail(service.output)}", service.ready, seconds)
+                try:
+                    until(f"{service.name} is ready", lambda service=service: service.ready() or not service.alive(), seconds)  # type: ignore[misc]
+                except AssertionError as error:
+                    raise AssertionError(f"{error}: {tail(service.output)}") from error
 
     def ids(self) -> set[str]:
         """The ids of all rows of dtq.jobs."""

@@ -119,9 +119,9 @@ class Story:
         fields |= {} if recipe.max_retries is None else {"max_retries": recipe.max_retries}
         key = tag if recipe.keyed else ""
         for _ in range(recipe.answers_lost if recipe.keyed else 0):
-            self.note("sent", who, tag=tag, key=key, plan=plan | fields)
+            self.note("sent", who, tag=tag, key=key, plan=plan, fields=fields)
             self.note("unanswered", who, tag=tag, text="lost")
-        self.note("sent", who, tag=tag, key=key, plan=plan | fields)
+        self.note("sent", who, tag=tag, key=key, plan=plan, fields=fields)
         if recipe.refused:
             self.note("refused", who, tag=tag, status=422)
             return None

@@ -203,7 +203,7 @@ def _rows(stand: Stand, flow: _Flow) -> tuple[list[str], dict[str, Any]]:
         rows = connection.execute("SELECT * FROM dtq.jobs WHERE type <> 'quick'").fetchall()
     history = read_history(stand.history)
     # With so short a RESULTTTL, Redis may forget a job before a PostgreSQL that is just back has it: it is unknown for a moment.
-    verdict = check(history, rows, views_of(stand.redis_url, accepted_jobs(history)), skip=["seen"])
+    verdict = check(history, rows, views_of(stand.redis_url, accepted_jobs(history)), skip=["known"])
     violations = verdict.violations
     if counts["missing"]:
         violations.append(f"{counts['missing']} of {flow.accepted} accepted jobs have no row")

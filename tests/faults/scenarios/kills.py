@@ -65,7 +65,7 @@ def _run(scale: float) -> list[Result]:
         missing = _await_ticks(stand, due)
         verdict = settle(stand, 180)
         rested = time.monotonic() - struck
-        verdict.violations += missing + _uneven(stand, due) + _faults(killer, stand, wanted) + _left_behind(stand)
+        verdict.violations += killer.fallen() + missing + _uneven(stand, due) + _faults(killer, stand, wanted) + _left_behind(stand)
     figures = _figures(verdict, killer, due) | {"seed": seed, "seconds to rest": rested}
     return [Result(NAME, "random kills", verdict.violations, figures, time.monotonic() - began)]
 

@@ -185,8 +185,9 @@ def _submit(client: Client, log: Log, busy: Busy) -> None:
     jobs = []
     for number, (plan, fields) in enumerate(busy.jobs):
         tag = f"{busy.queue}-{number}"
-        log.note("sent", tag=tag, key=tag, plan={**plan, **fields})
-        jobs.append({"type": "task", "payload": {**plan, "tag": tag}, "queue": busy.queue, "idempotency_key": tag, **fields})
+        asked = {"queue": busy.queue, **fields}
+        log.note("sent", tag=tag, key=tag, plan=plan, fields=asked)
+        jobs.append({"type": "task", "payload": {**plan, "tag": tag}, "idempotency_key": tag, **asked})
 
     def taken() -> list[Json]:
         status, answer = client.call("POST", "/submit/batch", {"jobs": jobs})

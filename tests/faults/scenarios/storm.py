@@ -105,8 +105,7 @@ def _storm(stand: Stand, seconds: float, seed: int) -> Verdict:
     verdict.violations += troubles.broke_off
     if not killer.kills:
         verdict.violations.append("the fault did not happen: nothing was killed")
-    # Its port may have been given to another program as it was dead: then its supervisor starts it again.
-    verdict.violations += [f"ended by itself: {why}" for why in killer.gave_up if "address already in use" not in why]
+    verdict.violations += killer.fallen()
     verdict.figures |= {"kills": sum(killer.kills.values()), "other faults": troubles.happened.total()}
     return verdict
 

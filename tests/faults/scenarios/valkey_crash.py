@@ -239,10 +239,8 @@ def _again(stand: Stand, history: list[Event]) -> int:
     log = Log(stand.history, "client again")
     client = Client(stand.url, log)
     for tag, event in sent.items():
-        fields = {name: value for name, value in event.plan.items() if name in ("queue", "delay")}
-        plan = {name: value for name, value in event.plan.items() if name not in fields}
-        body = {"type": "task", "payload": {**plan, "tag": tag}, "idempotency_key": tag, **fields}
-        log.note("sent", tag=tag, key=tag, plan=event.plan)
+        body = {"type": "task", "payload": {**event.plan, "tag": tag}, "idempotency_key": tag, **event.fields}
+        log.note("sent", tag=tag, key=tag, plan=event.plan, fields=event.fields)
         status, answer = client.call("POST", "/submit", body)
         log.note("accepted" if status == 202 else "refused", tag=tag, status=status, job=answer.get("id", ""), text=str(answer)[:200])
     log.close()

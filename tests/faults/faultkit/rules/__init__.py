@@ -30,6 +30,7 @@ RULES: dict[str, Rule] = {
     "exclusive": fencing.exclusive,
     "over": fencing.over,
     "cancelled": cancelling.cancelled,
+    "known": cancelling.known,
     "seen": cancelling.seen,
     "ticks": ticks.ticks,
 }

@@ -9,8 +9,12 @@ import msgspec
 
 from dtq.job import TERMINAL, JobView
 from faultkit.facts import Facts, Row
+from faultkit.history import Event
 
 __all__ = ["accepted", "agreement", "content", "one_job", "refused", "started"]
+
+DEFAULTS = {"type": "task", "queue": "default", "priority": "normal", "max_retries": None}
+"""What a submission asks for that is found in its row, and what it is if it does not say."""
 
 
 def accepted(facts: Facts) -> Iterator[str]:
@@ -43,6 +47,7 @@ def _differences(view: JobView, row: Row) -> Iterator[str]:
         "type": (view.type, row.type),
         "queue": (view.queue, row.queue),
         "priority": (view.priority, row.priority),
+        "max_retries": (view.max_retries, row.max_retries),
         "schedule": (view.schedule, row.schedule),
         "state": (str(view.state), row.state),
         "replays": (view.replays, row.replays),
@@ -87,13 +92,21 @@ def content(facts: Facts) -> Iterator[str]:
         if job in facts.rows and facts.rows[job].tag != tag:
             yield f"{job}: is the answer to {tag!r}, and its row is of {facts.rows[job].tag!r}"
     for row in facts.planned():
-        sent = facts.sent[row.tag][0].plan if row.tag in facts.sent else {}
-        wanted = {"type": row.type, "queue": row.queue, "priority": row.priority, **row.plan}
-        for name, value in wanted.items():
-            if name in sent and sent[name] != value:
-                yield f"{row.id}: {name} was sent as {sent[name]!r}, and is {value!r}"
+        if row.tag in facts.sent:
+            yield from _changed(row, facts.sent[row.tag][0])
         if isinstance(row.result, dict) and row.result.get("tag", row.tag) != row.tag:
             yield f"{row.id}: has the result of {row.result['tag']!r}"
+
+
+def _changed(row: Row, sent: Event) -> Iterator[str]:
+    """What the row has otherwise than it was asked for, or does not have, or has besides."""
+    wanted = {**DEFAULTS, **sent.fields}
+    for name in DEFAULTS:
+        if getattr(row, name) != wanted[name]:
+            yield f"{row.id}: {name} was sent as {wanted[name]!r}, and is {getattr(row, name)!r}"
+    payload = {**sent.plan, "tag": sent.tag}
+    if row.plan != payload:
+        yield f"{row.id}: its payload was sent as {payload!r}, and is {row.plan!r}"
 
 
 def started(facts: Facts) -> Iterator[str]:

@@ -68,7 +68,7 @@ def delay(facts: Facts) -> Iterator[str]:
     """
     for job, runs in facts.executions.items():
         sent = facts.sent.get(runs[0].tag, [])
-        wait = int(1e9 * float(sent[0].plan.get("delay", 0))) if sent else 0
+        wait = int(1e9 * float(sent[0].fields.get("delay", 0))) if sent else 0
         if wait and runs[0].started < sent[0].at + wait - EARLY and not facts.retried_between(job, sent[0].at, runs[0].started):
             yield f"{job}: started {(runs[0].started - sent[0].at) / 1e9:.3f} s after it was sent, with a delay of {wait / 1e9:g} s"
 

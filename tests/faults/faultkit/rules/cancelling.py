@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dtq.job import TERMINAL
 from faultkit.facts import Confirmed, Execution, Facts, Sight
 
-__all__ = ["cancelled", "seen"]
+__all__ = ["cancelled", "known", "seen"]
 
 
 def cancelled(facts: Facts) -> Iterator[str]:
@@ -47,14 +47,19 @@ def _ran_on(facts: Facts, run: Execution, told: Confirmed) -> str:
     return "" if put_back or facts.disturbed(run.worker, told.since, moment, but=("SIGKILL",)) else what
 
 
+def known(facts: Facts) -> Iterator[str]:
+    """An accepted job is never unknown (README, "202 means stored"): Redis knows it until PostgreSQL does."""
+    for job, sights in facts.sights.items():
+        if any(sight.state == "unknown" for sight in sights):
+            yield f"{job}: was unknown to the API"
+
+
 def seen(facts: Facts) -> Iterator[str]:
-    """An accepted job is never unknown; once it was seen in its final state, it is never seen in another of the same run.
+    """Once a job was seen in its final state, it is never seen in another of the same run.
 
     Two looks are compared in time only if the second was asked after the first was answered.
     """
     for job, sights in facts.sights.items():
-        if any(sight.state == "unknown" for sight in sights):
-            yield f"{job}: was unknown to the API"
         finals = [sight for sight in sights if sight.state in TERMINAL]
         row = facts.rows.get(job)
         for final in finals:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import combinations
 
 from faultkit.facts import ENDED, Execution, Facts, Row
 
@@ -67,7 +67,7 @@ def overlaps(facts: Facts) -> Iterator[tuple[Execution, Execution]]:
     still may begin what it had claimed before."""
     dead = {fault.pid: fault.at for fault in facts.faults if fault.text == "SIGKILL" and fault.target.startswith("worker")}
     for runs in facts.executions.values():
-        for first, second in pairwise(runs):
+        for first, second in combinations(runs, 2):
             lived = first.ended is not None and first.ended > second.started
             unheard = first.ended is None and dead.get(first.worker, second.started) > second.started and not _told(facts, first)
             workers = (first.worker, second.worker)
