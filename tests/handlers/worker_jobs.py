@@ -323,6 +323,12 @@ def sync_exits(order: Order, ctx: JobContext) -> None:
     sys.exit("enough")
 
 
+@_sync("exits_255")
+def exits_255(order: Order, ctx: JobContext) -> None:
+    """As multiprocessing says of a process whose fork server is gone."""
+    os._exit(255)
+
+
 @_sync("kills_process")
 def kills_process(order: Order, ctx: JobContext) -> None:
     os._exit(3)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import signal
+from pathlib import Path
 
 import pytest
 from worker_bench import Bench, alive, until
@@ -87,3 +88,25 @@ async def test_a_cancelled_handlers_process_is_gone_when_the_answer_says_so(benc
     await bench.queue.cancel(job_id)
     assert (await bench.ended(job_id)).state == "cancelled"
     assert not alive(mark.pids[0])
+
+
+async def test_a_handler_that_ends_as_if_its_fork_server_were_gone_fails_alone(bench: Bench) -> None:
+    await bench.worker()
+    job = await bench.run("exits_255", max_retries=0)
+    assert job.error is not None
+    assert job.error.message == "the handler's process died (exit code 255)"
+    assert text(await bench.run("sync_echo", {"text": "a"}, max_retries=0)) == "a"
+
+
+async def test_a_temporary_folder_with_too_long_a_path_is_told_and_leaves_nothing(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A socket's path has about a hundred characters at most."""
+    folder = tmp_path / ("long" * 40)
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    await bench.worker()
+    job = await bench.run("sync_echo", {"text": "a"}, max_retries=1)
+    assert job.error is not None
+    assert "TMPDIR must be a short path" in job.error.message
+    assert list(folder.glob("dtq-scratch-*")) == []

@@ -181,10 +181,16 @@ class HandlerProcesses:
         """What each process does first. The socket for their reports is made for the first of them."""
         self._folder = str(await asyncio.to_thread(new_folder))
         address = str(Path(self._folder) / "reports")
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.setblocking(False)
-        self._socket.bind(address)
-        asyncio.get_running_loop().add_reader(self._socket, self._receive)
+        receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        receiver.setblocking(False)
+        try:
+            receiver.bind(address)
+        except OSError as error:
+            receiver.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise OSError(f"no socket can be made as {address} ({error}): TMPDIR must be a short path") from error
+        self._socket = receiver
+        asyncio.get_running_loop().add_reader(receiver, self._receive)
         self._context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
         atexit.register(self._kill)  # multiprocessing waits at the exit for those that live
         return partial(_begin, self._settings, self._modules, address)

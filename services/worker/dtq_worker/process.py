@@ -32,7 +32,7 @@ MAX_ANSWER = 1 << 30
 """Bytes. What claims to be longer is no answer."""
 
 SERVER_GONE = 255
-"""The exit code of a process whose fork server is gone: then nobody knows how it fares."""
+"""The exit code of a process whose fork server is gone, or that has ended with it: nobody knows which."""
 
 _HEAD = struct.Struct("!Q")
 _BEGUN = b""
@@ -53,6 +53,7 @@ class HandlerProcess(asyncio.Protocol):
     def __init__(self, process: Any) -> None:
         """Take a process that was started; :meth:`start` makes one."""
         self._process = process
+        self._handle = _handle(process.pid)
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._received = bytearray()
@@ -165,9 +166,11 @@ class HandlerProcess(asyncio.Protocol):
         self._loop.remove_reader(self._process.sentinel)
         self._ended = True
         self._exitcode = self._process.exitcode
-        if self._exitcode == SERVER_GONE:  # it may live
-            with contextlib.suppress(OSError):
-                os.kill(self._process.pid, signal.SIGKILL)
+        if self._handle is not None:
+            if self._exitcode == SERVER_GONE:  # it may live
+                with contextlib.suppress(OSError):
+                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            os.close(self._handle)
         self._process.close()
         self._loop.call_later(LAST_WORDS, self._conclude)
 
@@ -177,6 +180,14 @@ class HandlerProcess(asyncio.Protocol):
             self._transport.close()
         if self._begun.done() and not self.answer.done():
             self.answer.set_exception(ProcessDied(self._exitcode, begun=True))
+
+
+def _handle(pid: int) -> int | None:
+    """What a process is meant by even when its id has been given to another; None if it is gone, or where there is no such thing."""
+    try:
+        return os.pidfd_open(pid)
+    except (AttributeError, OSError):  # not on Linux; or gone
+        return None
 
 
 # ---------------------------------------------------------------- in the process
