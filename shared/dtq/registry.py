@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import importlib.util
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -16,9 +17,9 @@ from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from dtq.errors import ConfigError
+from dtq.errors import ConfigError, Permanent
 
-__all__ = ["Handler", "JobContext", "JobType", "Registry", "handler", "load_registry"]
+__all__ = ["Handler", "JobContext", "JobType", "Registry", "handler", "handler_in", "load_registry"]
 
 P = TypeVar("P", bound=BaseModel, contravariant=True)
 ENTRY_POINTS = "dtq.handlers"
@@ -88,6 +89,8 @@ class Handler:
     job_type: JobType
     func: Callable[..., Any]
     is_async: bool
+    module: str | None = None
+    """Of one made by :func:`handler_in`: the module that is imported as it runs."""
 
 
 def handler(job_type: JobType) -> Callable[[Callable[..., Any]], Handler]:
@@ -97,6 +100,28 @@ def handler(job_type: JobType) -> Callable[[Callable[..., Any]], Handler]:
         return Handler(job_type, func, inspect.iscoroutinefunction(func))
 
     return mark
+
+
+def handler_in(job_type: JobType, place: str) -> Handler:
+    """The handler of ``job_type`` is the plain function at ``place`` ("package.module:function"), imported only where it runs.
+
+    For a handler whose libraries take much memory or time to load: submitter and worker do without them, and the
+    processes that run its jobs have them loaded before the first.
+
+    Raises:
+        ValueError: ``place`` is not so written.
+    """
+    module, colon, name = place.partition(":")
+    if not (module and colon and name.isidentifier()):
+        raise ValueError(f'the place of a handler is written "package.module:function", not {place!r}')
+
+    def run(payload: Any, ctx: JobContext) -> Any:
+        func = getattr(importlib.import_module(module), name)
+        if inspect.iscoroutinefunction(func):
+            raise Permanent(f"{place} is a coroutine function: handler_in is for plain ones")
+        return func(payload, ctx)
+
+    return Handler(job_type, run, is_async=False, module=module)
 
 
 @dataclass(slots=True)
@@ -126,6 +151,27 @@ class Registry:
         known = self.handlers.setdefault(found.job_type.name, found)
         if known is not found:
             raise ConfigError(f"job type {found.job_type.name!r} has a second handler in {source}; keep one")
+
+    @property
+    def handler_modules(self) -> list[str]:
+        """Modules that are imported only as their handlers run (:func:`handler_in`)."""
+        return list(dict.fromkeys(found.module for found in self.handlers.values() if found.module is not None))
+
+    def check_handlers(self) -> None:
+        """See that what :func:`handler_in` names is there, without importing it: what a worker needs, and a submitter does not.
+
+        Raises:
+            ConfigError: there is no such module.
+        """
+        for found in self.handlers.values():
+            if found.module is None:
+                continue
+            try:
+                why = "" if importlib.util.find_spec(found.module) else "there is no such module"
+            except Exception as error:  # noqa: BLE001 - a third party's package may raise anything
+                why = repr(error)
+            if why:
+                raise ConfigError(f"the handler of {found.job_type.name!r} is in {found.module!r}: {why}; check its name and PYTHONPATH")
 
     def add_module(self, name: str) -> None:
         """Import module ``name`` and take every JobType and Handler among its attributes.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dtq.config import Settings
+from dtq.jobs import DataProcessing, ImageResize
 from dtq.testing import FakeContext
 
 
@@ -13,6 +14,6 @@ def run(settings: Settings, kind: str, payload: str) -> dict[str, Any]:
     from dtq_worker.handlers.data_processing import process_data
     from dtq_worker.handlers.image_resize import resize
 
-    handler = {"data": process_data, "image": resize}[kind]
-    result: dict[str, Any] = handler.func(handler.job_type.payload.model_validate_json(payload), FakeContext(settings))
-    return result
+    if kind == "data":
+        return process_data(DataProcessing.model_validate_json(payload), FakeContext(settings))
+    return resize(ImageResize.model_validate_json(payload), FakeContext(settings))

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pytest
@@ -45,9 +45,9 @@ def nothing_is_left_behind(tmp_path: Path) -> Iterator[None]:
 
 def run(settings: Settings, sql: str, inputs: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
     context = FakeContext(settings)
-    result = process_data.func(DataProcessing.model_validate({"sql": sql, "inputs": inputs or {}, **fields}), context)
+    result = process_data(DataProcessing.model_validate({"sql": sql, "inputs": inputs or {}, **fields}), context)
     assert context.output_key == result.get("blob")
-    return cast("dict[str, Any]", result)
+    return result
 
 
 def failure(settings: Settings, sql: str, inputs: dict[str, Any] | None = None, **fields: Any) -> str:

@@ -32,7 +32,7 @@ def run(settings: Settings, data: bytes, **fields: Any) -> tuple[dict[str, Any],
     """Resize ``data``; the result and the image it names."""
     source = {"base64": base64.b64encode(data).decode()}
     context = FakeContext(settings)
-    result = cast("dict[str, Any]", resize.func(ImageResize.model_validate({"source": source, **fields}), context))
+    result = resize(ImageResize.model_validate({"source": source, **fields}), context)
     assert context.output_key == result["blob"]
     stored = BlobStore.from_url(settings.bloburl).get(result["blob"], 10**8)
     assert result["bytes"] == len(stored)
@@ -226,13 +226,13 @@ def test_the_output_key_can_be_chosen(settings: Settings) -> None:
 def test_the_source_can_be_a_blob(settings: Settings) -> None:
     BlobStore.from_url(settings.bloburl).put("in.png", saved(quarters(), "PNG"))
     payload = ImageResize.model_validate({"source": {"blob": "in.png"}, "width": 10})
-    assert resize.func(payload, FakeContext(settings))["width"] == 10
+    assert resize(payload, FakeContext(settings))["width"] == 10
 
 
 def test_a_blob_or_host_that_is_not_there_is_told(settings: Settings) -> None:
     for source, words in (({"blob": "none"}, "no blob 'none'"), ({"url": "http://127.0.0.1:9/x.png"}, "FETCHALLOW")):
         with pytest.raises(Permanent, match=words):
-            resize.func(ImageResize.model_validate({"source": source, "width": 10}), FakeContext(settings))
+            resize(ImageResize.model_validate({"source": source, "width": 10}), FakeContext(settings))
 
 
 def png_header(width: int, height: int, body: bytes = b"") -> bytes:
@@ -289,7 +289,7 @@ def test_what_is_no_image_is_told_by_what_it_is(settings: Settings, data: bytes,
 def test_an_empty_source_is_told(settings: Settings) -> None:
     BlobStore.from_url(settings.bloburl).put("empty", b"")
     with pytest.raises(Permanent, match="0 bytes"):
-        resize.func(ImageResize.model_validate({"source": {"blob": "empty"}, "width": 10}), FakeContext(settings))
+        resize(ImageResize.model_validate({"source": {"blob": "empty"}, "width": 10}), FakeContext(settings))
 
 
 @pytest.mark.parametrize("chosen", ["JPEG", "PNG", "WEBP", "AVIF", "GIF", "BMP", "TIFF"])

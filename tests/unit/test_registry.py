@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from dtq.errors import ConfigError
-from dtq.registry import JobType, Registry, handler, load_registry
+from dtq.errors import ConfigError, Permanent
+from dtq.registry import JobType, Registry, handler, handler_in, load_registry
 
 
 class Payload(BaseModel):
@@ -98,3 +98,40 @@ def test_registries_are_independent() -> None:
     first, second = Registry(), Registry()
     first.add_type(count(), "here")
     assert second.types == {}
+
+
+def test_a_handler_in_another_module_is_imported_as_it_runs(module: MakeModule) -> None:
+    found = handler_in(count(), "mod_heavy:run")
+    registry = load_registry([module("mod_a", found=found)], entry_points=False)
+    assert registry.handler_modules == ["mod_heavy"]
+    assert not registry.handlers["count"].is_async
+    module("mod_heavy", run=lambda payload, ctx: (payload, ctx))
+    assert found.func(1, "ctx") == (1, "ctx")
+
+
+def test_a_handler_in_another_module_must_be_a_plain_function(module: MakeModule) -> None:
+    async def run(payload: Payload, ctx: object) -> None:
+        """Never awaited."""
+
+    module("mod_heavy", run=run)
+    with pytest.raises(Permanent, match="mod_heavy:run is a coroutine function"):
+        handler_in(count(), "mod_heavy:run").func(Payload(n=1), None)
+
+
+@pytest.mark.parametrize("place", ["", "run", "mod_heavy", "mod_heavy:", ":run", "mod_heavy:a b", "mod_heavy.run"])
+def test_the_place_of_a_handler_names_module_and_function(place: str) -> None:
+    with pytest.raises(ValueError, match=r"package\.module:function"):
+        handler_in(count(), place)
+
+
+@pytest.mark.parametrize("place", ["mod_missing:run", "mod_missing.inner:run", "json.missing:run", "sys.missing:run"])
+def test_a_worker_is_told_of_a_handler_whose_module_is_missing(module: MakeModule, place: str) -> None:
+    registry = load_registry([module("mod_a", found=handler_in(count(), place))], entry_points=False)  # a submitter may lack it
+    with pytest.raises(ConfigError, match=f"handler of 'count' is in '{place.partition(':')[0]}'"):
+        registry.check_handlers()
+
+
+def test_a_worker_does_not_import_what_it_looks_for(module: MakeModule) -> None:
+    sys.modules.pop("this", None)
+    load_registry([module("mod_a", found=handler_in(count(), "this:run"))], entry_points=False).check_handlers()
+    assert "this" not in sys.modules

@@ -20,11 +20,10 @@ from typing import Any
 import httpcore
 import httpx
 
-from dtq.config import Settings
 from dtq.errors import Permanent, Retry
 from dtq_worker.netrules import FetchRules
 
-__all__ = ["fetch_bytes", "fetch_to_file", "rules_of"]
+__all__ = ["fetch_bytes", "fetch_to_file"]
 
 MAX_REDIRECTS = 5
 MAX_RETRY_AFTER = 3600.0
@@ -32,15 +31,6 @@ MAX_RETRY_AFTER = 3600.0
 
 _RETRIED = {408, 425, 429}
 _USER_AGENT = "dtq"
-
-
-def rules_of(settings: Settings) -> FetchRules:
-    """The limits that the settings give.
-
-    Raises:
-        ConfigError: FETCHALLOW cannot be read.
-    """
-    return FetchRules.parse(settings.fetchallow, settings.fetchmaxbytes, settings.fetchtimeout)
 
 
 def fetch_bytes(url: str, rules: FetchRules) -> bytes:

@@ -16,19 +16,18 @@ from dtq import log
 from dtq.blobs import BlobStore
 from dtq.config import Settings, load_settings
 from dtq.errors import ConfigError, StoreUnavailable, Unavailable
-from dtq.jobs import BUILTIN
 from dtq.probe import ProbeServer
 from dtq.queue import Queue
 from dtq.registry import Registry, load_registry
 from dtq.storage import Store
 from dtq.storage.metrics import PoolCollector
-from dtq_worker.fetch import rules_of
+from dtq_worker.netrules import rules_of
 from dtq_worker.slots import LogCapture
 from dtq_worker.worker import Worker
 
 __all__ = ["BUILTIN_MODULES", "main"]
 
-BUILTIN_MODULES = [f"dtq_worker.handlers.{job_type.name}" for job_type in BUILTIN]
+BUILTIN_MODULES = ["dtq_worker.handlers.builtin"]
 
 
 async def serve(settings: Settings, registry: Registry, modules: list[str]) -> None:
@@ -83,6 +82,7 @@ def main() -> int:
         log.configure(settings, "worker")
         modules = [*BUILTIN_MODULES, *settings.handler_modules]
         registry = load_registry(modules)
+        registry.check_handlers()
         rules_of(settings)  # a wrong FETCHALLOW or BLOBURL is told now, not by the first job that needs it
         BlobStore.from_url(settings.bloburl)
     except ConfigError as error:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass
 
+from dtq.config import Settings
 from dtq.errors import ConfigError
 
-__all__ = ["FetchRules", "forbidden_reason"]
+__all__ = ["FetchRules", "forbidden_reason", "rules_of"]
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -102,3 +103,12 @@ def _parse_host(entry: str) -> tuple[str, int | None]:
     if not host or any(char in host for char in "/@ ") or (sep and not port.isdecimal()):
         raise ConfigError(f"FETCHALLOW entry {entry!r}: expected a host, host:port or network such as 10.0.0.0/8")
     return host, int(port) if port else None
+
+
+def rules_of(settings: Settings) -> FetchRules:
+    """The limits that the settings give.
+
+    Raises:
+        ConfigError: FETCHALLOW cannot be read.
+    """
+    return FetchRules.parse(settings.fetchallow, settings.fetchmaxbytes, settings.fetchtimeout)

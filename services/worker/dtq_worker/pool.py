@@ -162,10 +162,14 @@ def _portable(error: BaseException) -> BaseException:
 class HandlerProcesses:
     """A pool of handler processes, started at the first use."""
 
-    def __init__(self, settings: Settings, modules: list[str], report: Callable[[str, str, float, str], None]) -> None:
-        """``modules`` hold the handlers; ``report(queue, id, fraction, message)`` takes progress."""
+    def __init__(self, settings: Settings, modules: list[str], preload: list[str], report: Callable[[str, str, float, str], None]) -> None:
+        """``modules`` hold the handlers, ``preload`` what these import as they run.
+
+        ``report(queue, id, fraction, message)`` takes progress.
+        """
         self._settings = settings
         self._modules = modules
+        self._preload = preload
         self._report = report
         self._setup: Callable[[], None] | None = None
         self._idle: list[HandlerProcess] = []
@@ -191,7 +195,7 @@ class HandlerProcesses:
             raise OSError(f"no socket can be made as {address} ({error}): TMPDIR must be a short path") from error
         self._socket = receiver
         asyncio.get_running_loop().add_reader(receiver, self._receive)
-        self._context.set_forkserver_preload(["dtq_worker.pool", *self._modules])
+        self._context.set_forkserver_preload(["dtq_worker.pool", *self._modules, *self._preload])
         atexit.register(self._kill)  # multiprocessing waits at the exit for those that live
         return partial(_begin, self._settings, self._modules, address)
 

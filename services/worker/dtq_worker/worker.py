@@ -57,7 +57,7 @@ class Worker:
             queue.client, self.name, int(settings.leaseseconds * 1000), settings.resultttl * 1000, settings.deadttl * 1000
         )
         self._progress = Progress(queue.client)
-        self._processes = HandlerProcesses(settings, modules, self._progress.report)
+        self._processes = HandlerProcesses(settings, modules, registry.handler_modules, self._progress.report)
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended, lambda: self._heartbeat.breathe())
         self.metrics = WorkerMetrics(
             lambda: (self._executor.busy, settings.workercount),

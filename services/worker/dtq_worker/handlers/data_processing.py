@@ -10,12 +10,13 @@ import msgspec
 from dtq.blobkey import default_key
 from dtq.config import Settings
 from dtq.errors import Permanent
-from dtq.jobs.data_processing import DATA_PROCESSING, DataFormat, DataInput, DataProcessing
-from dtq.registry import JobContext, handler
-from dtq_worker.fetch import fetch_to_file, rules_of
+from dtq.jobs.data_processing import DataFormat, DataInput, DataProcessing
+from dtq.registry import JobContext
+from dtq_worker.fetch import fetch_to_file
 from dtq_worker.handlers.data_session import Session, open_session
 from dtq_worker.handlers.data_values import json_rows
 from dtq_worker.handlers.inputs import blob_errors, store_blob, store_of
+from dtq_worker.netrules import rules_of
 from dtq_worker.scratch import scratch_folder
 
 __all__ = ["process_data"]
@@ -34,7 +35,6 @@ _COPY = {
 }
 
 
-@handler(DATA_PROCESSING)
 def process_data(payload: DataProcessing, ctx: JobContext) -> dict[str, Any]:
     """Run a query.
 

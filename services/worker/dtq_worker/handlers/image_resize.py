@@ -11,10 +11,11 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dtq.blobkey import default_key
 from dtq.errors import Permanent
-from dtq.jobs.image_resize import IMAGE_RESIZE, ImageResize
-from dtq.registry import JobContext, handler
+from dtq.jobs.image_resize import ImageResize
+from dtq.registry import JobContext
 from dtq_worker.handlers.image_plan import plan_resize, redrafted
-from dtq_worker.handlers.inputs import read_source, store_blob
+from dtq_worker.handlers.inputs import store_blob
+from dtq_worker.handlers.sources import read_source
 
 __all__ = ["resize"]
 
@@ -44,7 +45,6 @@ _TRANSPOSE = {
 Image.MAX_IMAGE_PIXELS = None  # IMAGEMAXPIXELS is checked instead, in _open, before a pixel is decoded
 
 
-@handler(IMAGE_RESIZE)
 def resize(payload: ImageResize, ctx: JobContext) -> dict[str, Any]:
     """Resize an image and store the result.
 
