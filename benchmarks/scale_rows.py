@@ -146,9 +146,21 @@ def plans(dsn: str) -> str:
             assert where is not None
             query = b"EXPLAIN (ANALYZE, BUFFERS, COSTS OFF) " + statement_for("select", conditions=where[0])
             lines = [row[0] for row in connection.execute(query, {**where[1], "limit": 100}).fetchall()]
-            kept = [line for line in lines if "never executed" not in line]
-            found.append(f"-- {name}: {where[0]}\n" + "\n".join(kept))
+            found.append(f"-- {name}: {where[0]}\n" + "\n".join(executed(lines)))
     return "\n\n".join(found) + "\n"
+
+
+def executed(plan: list[str]) -> list[str]:
+    """The lines of a plan without the nodes that were never executed, which are most of thirty partitions."""
+    kept, skipped = [], None
+    for line in plan:
+        depth = len(line) - len(line.lstrip())
+        if skipped is not None and depth > skipped:
+            continue
+        skipped = depth if "never executed" in line else None
+        if skipped is None and "Index Searches" not in line:
+            kept.append(line)
+    return kept
 
 
 async def measure(dsn: str, args: argparse.Namespace) -> dict[str, object]:
