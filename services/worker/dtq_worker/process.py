@@ -166,13 +166,20 @@ class HandlerProcess(asyncio.Protocol):
         self._loop.remove_reader(self._process.sentinel)
         self._ended = True
         self._exitcode = self._process.exitcode
-        if self._handle is not None:
+        with contextlib.suppress(OSError):
             if self._exitcode == SERVER_GONE:  # it may live
-                with contextlib.suppress(OSError):
-                    signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+                self._kill_unseen()
+        if self._handle is not None:
             os.close(self._handle)
         self._process.close()
         self._loop.call_later(LAST_WORDS, self._conclude)
+
+    def _kill_unseen(self) -> None:
+        """Kill it though nobody knows whether it lives."""
+        if self._handle is not None:
+            signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+        else:
+            os.kill(self._process.pid, signal.SIGKILL)
 
     def _conclude(self) -> None:
         self._died.set_result(None)
@@ -183,10 +190,10 @@ class HandlerProcess(asyncio.Protocol):
 
 
 def _handle(pid: int) -> int | None:
-    """What a process is meant by even when its id has been given to another; None if it is gone, or where there is no such thing."""
+    """What a process is meant by even when its id has been given to another; None where there is no such thing."""
     try:
         return os.pidfd_open(pid)
-    except (AttributeError, OSError):  # not on Linux; or gone
+    except (AttributeError, OSError):  # Linux alone has it, and not every kernel
         return None
 
 
