@@ -11,8 +11,10 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
+from faultkit.beside import beside
 from faultkit.history import Log, read_history
 from faultkit.leaving import check_going
 from faultkit.stand import Stand, until
@@ -150,20 +152,11 @@ def loaded(
     meddle: bool = True,
 ) -> Iterator[list[Client]]:
     """Let so many clients submit until the block is left. ``meddle``: they also cancel, retry and look at some of their jobs."""
-    stop = threading.Event()
     urls = [f"http://{service.address}" for service in stand.of("submitter")]
     logs = [Log(stand.history, f"client {seed}-{number}") for number in range(clients)]
     found = [Client(urls[number % len(urls)], log) for number, log in enumerate(logs)]
 
-    broke_off: list[BaseException] = []
-
-    def go(client: Client, number: int) -> None:
-        try:
-            act(client, number)
-        except BaseException as error:  # noqa: BLE001 - raised when the block is left
-            broke_off.append(error)
-
-    def act(client: Client, number: int) -> None:
+    def act(client: Client, number: int, stop: threading.Event) -> None:
         choice = random.Random(seed * 1000 + number)
         while not stop.is_set():
             task, fields = plan(choice)
@@ -173,19 +166,12 @@ def loaded(
                 (client.cancel if die < 0.05 else client.retry if die < 0.08 else client.look)(job if die < 0.05 else old)
             stop.wait(pause if job is not None else 0.05)
 
-    threads = [threading.Thread(target=go, args=(client, number), daemon=True) for number, client in enumerate(found)]
-    for thread in threads:
-        thread.start()
     try:
-        yield found
+        with beside("a client broke off", [partial(act, client, number) for number, client in enumerate(found)]):
+            yield found
     finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
         for log in logs:
             log.close()
-    if broke_off:
-        raise AssertionError(f"a client broke off: {broke_off[0]!r}") from broke_off[0]
 
 
 def accepted_more(clients: Sequence[Client], count: int) -> None:

@@ -17,6 +17,7 @@ from dtq.errors import DtqError
 from dtq.queue import Queue
 from dtq.schedule.spec import parse_spec
 from dtq.schedule.store import ScheduleStore
+from faultkit.beside import beside
 from faultkit.stand import Stand
 
 __all__ = ["ticking"]
@@ -31,24 +32,12 @@ def ticking(stand: Stand, every: float = 1.0, name: str = "due") -> Iterator[lis
     They are called ``name`` and a number: a name that is used again is a schedule of its own, which may start the same tick.
     """
     made: list[str] = []
-    stop = threading.Event()
-    broke_off: list[BaseException] = []
 
-    def go() -> None:
-        try:
-            asyncio.run(_make_on(stand.redis_url, name, made, stop, every))
-        except BaseException as error:  # noqa: BLE001 - raised when the block is left
-            broke_off.append(error)
+    def go(stop: threading.Event) -> None:
+        asyncio.run(_make_on(stand.redis_url, name, made, stop, every))
 
-    thread = threading.Thread(target=go, name="ticking", daemon=True)
-    thread.start()
-    try:
+    with beside("no more schedules were made", [go]):
         yield made
-    finally:
-        stop.set()
-        thread.join()
-    if broke_off:
-        raise AssertionError(f"no more schedules were made: {broke_off[0]!r}") from broke_off[0]
 
 
 async def _make_on(redis_url: str, name: str, made: list[str], stop: threading.Event, every: float) -> None:
