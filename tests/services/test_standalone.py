@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -88,9 +89,11 @@ class Up:
 
     def destroy(self) -> None:
         if self.process.poll() is None:
-            victims = [*self.children(), psutil.Process(self.process.pid)]
-            for victim in victims:
-                victim.kill()
+            self.process.send_signal(signal.SIGSTOP)  # so that it starts no other while its children are counted
+            for child in self.children():
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    child.kill()
+            self.process.kill()
         self.process.wait()
 
     def _read(self) -> None:
