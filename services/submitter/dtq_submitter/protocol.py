@@ -17,6 +17,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from dtq_submitter.joined import JoinedWrites
 from dtq_submitter.problems import MEDIA_TYPE, Problem
 
 __all__ = ["MAX_HEADERS", "MAX_HEAD_BYTES", "MAX_URL_BYTES", "Limits", "bounded"]
@@ -82,7 +83,8 @@ class _Bounded(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client has connected; it has to send something."""
-        super().connection_made(transport)
+        self._joined = JoinedWrites(transport, self.loop)
+        super().connection_made(self._joined)
         if len(self.connections) > self.limits.connections:
             self._refuse(_TOO_MANY)
         else:
@@ -176,6 +178,7 @@ class _Bounded(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is written, though perhaps not yet sent."""
+        self._joined.flush()
         super().on_response_complete()
         if self.transport.is_closing() and self._reading is None:
             self._watch_reading()
