@@ -80,7 +80,9 @@ async def serve(kind: str, port: int, redis_url: str) -> None:
     from dtq.schedule.store import ScheduleStore
     from dtq.storage import Store
     from dtq_submitter.app import create_app
+    from dtq_submitter.protocol import Limits, bounded
 
+    http: Any = "httptools"
     if kind == "bare":
         app = bare_app()
     else:
@@ -90,8 +92,9 @@ async def serve(kind: str, port: int, redis_url: str) -> None:
         app = create_app(
             settings, queue, Store(settings.databaseurl), schedules, load_registry(["dtq.jobs"]), BlobStore.from_url("memory:///")
         )
+        http = bounded(Limits(settings.requestseconds, settings.maxconnections, app.front.refused))
     options: dict[str, Any] = {
-        "http": "httptools",
+        "http": http,
         "loop": "none",
         "ws": "none",
         "lifespan": "off",

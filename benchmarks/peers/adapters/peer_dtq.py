@@ -12,7 +12,6 @@ from pydantic import BaseModel
 
 from dtq.client import AsyncQueueClient, Job, QueueClient
 from dtq.registry import JobType, handler
-from dtq.storage.migrate import migrate
 
 SETTINGS = ("env", f"REDISADDR={REDIS_URL}", f"DATABASEURL={PG_DSN}", "LOGLEVEL=WARNING")
 
@@ -40,6 +39,8 @@ class DtqPeer(Peer):
     slots = (10, 100, 500)
 
     def open(self) -> None:
+        from dtq.storage.migrate import migrate  # not at the top: a worker imports this file, and needs no SQLAlchemy
+
         migrate(PG_DSN)
         self.client, self.bulk_client = AsyncQueueClient(REDIS_URL), QueueClient(REDIS_URL)
         self.database = psycopg.connect(PG_DSN, autocommit=True)
