@@ -10,12 +10,17 @@ from pathlib import Path
 import psycopg
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 
 from dtq.embedded import PostgresServer, ValkeyServer, form_cluster
 from dtq.storage import Store
 from dtq.storage.migrate import migrate
 
 TEMPLATE = "dtq_template"
+
+# How long an example may take is not asked of a machine that is busy with other tests; what is decided, is.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

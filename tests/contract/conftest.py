@@ -159,7 +159,7 @@ def until() -> Callable[[Callable[[], Awaitable[Any]], str], Awaitable[Any]]:
     """``await until(condition, "what is waited for")`` returns the condition's first true answer."""
 
     async def poll(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not (answer := await condition()):
             assert time.monotonic() < deadline, f"waited in vain: {what}"
             await asyncio.sleep(0.005)

@@ -343,7 +343,7 @@ async def test_what_is_no_job_in_a_box_is_told_as_such(content: bytes) -> None:
 async def test_a_worker_that_somebody_made_up_keeps_no_job_for_good(queue: Queue, worker: MakeWorker, until_ms: float) -> None:
     """Idle, under a lease that ends in a lifetime: the next job is claimed for it, and nobody would ever run it."""
     prefix = keys.prefix("default")
-    live = worker("live", 5_000)
+    live = worker("live")
     await live.claim("default", 1, wait=True)
     await queue.client.zadd(f"{prefix}:workers", {"made-up": until_ms})
     await queue.client.zadd(keys.idle("default"), {"made-up": 0.0})
