@@ -14,7 +14,7 @@ from dtq.job import JobView, State
 
 WRITE = b"*1\r\n$5\r\nMULTI\r\n*3\r\n$3\r\nSET\r\n$1\r\na\r\n$1\r\nb\r\n*1\r\n$4\r\nEXEC\r\n"
 JOB = "0193f0c2a1b00000n-default"
-LOSS = Loss(synced=100, crash=200, restart=250)
+LOSS = Loss(synced=100, crash=200, dead=250)
 
 
 def test_the_newest_file_is_the_last_that_the_manifest_names(tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_a_cut_goes_back_to_a_size_that_was_noted_before_the_moment(tmp_path: Pa
     assert file.stat().st_size == 20
 
 
-def history(accepted_at: int) -> list[Event]:
+def history(accepted_at: int, sent_at: int | None = None) -> list[Event]:
     return [
-        Event("sent", at=accepted_at - 1, who="c", tag="c-0", key="c-0", plan={}),
+        Event("sent", at=accepted_at - 1 if sent_at is None else sent_at, who="c", tag="c-0", key="c-0", plan={}),
         Event("accepted", at=accepted_at, who="c", tag="c-0", job=JOB, status=202),
     ]
 
@@ -60,6 +60,12 @@ def test_a_job_accepted_after_the_last_sync_may_vanish() -> None:
     verdict = check_loss(history(150), [], {JOB: None}, {}, [LOSS])
     assert verdict.violations == []
     assert verdict.figures["vanished"] == 1
+
+
+def test_an_answer_may_be_noted_late_but_not_be_that_of_the_next_life() -> None:
+    assert check_loss(history(90_000, sent_at=249), [], {JOB: None}, {}, [LOSS]).violations == []
+    [violation] = check_loss(history(260, sent_at=251), [], {JOB: None}, {}, [LOSS]).violations
+    assert "was accepted when it was synced" in violation
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 What may be lost is every change of the last moments: that a job was accepted, claimed, ended. So after such a loss
 
-- an accepted job may have *vanished*: no row, and Redis does not know it. Its 202 must have come after the last fsync.
+- an accepted job may have *vanished*: no row, and Redis does not know it. Its 202 must have come after the last fsync, to a request
+  that was sent to a server that was not dead yet.
 - a job whose end was lost runs again. Its row stays that of the first end stored, and is one.
 - nothing is half-done: a script's changes are one transaction of the file. A job that Redis knows has its idempotency key;
   a key leads to a job that exists; what does not exist is nowhere pending (faultkit.remains.half_done looks for that).
@@ -26,12 +27,13 @@ ENDS = {"ok": "succeeded", "flaky": "succeeded", "permanent": "failed", "always"
 class Loss(NamedTuple):
     """One crash, in monotonic ns: what was acknowledged from ``synced`` on may be lost.
 
-    An answer sent before the ``crash`` may be noted a little later, but before the ``restart``.
+    At ``dead`` it had no process any more: what is asked later its next life answers. When an answer is noted says little, as its
+    client may be held up for any time.
     """
 
     synced: int
     crash: int
-    restart: int
+    dead: int
 
 
 def vanished(history: Iterable[Event], rows: Mapping[str, Any], views: Mapping[str, JobView | None]) -> dict[str, Event]:
@@ -61,8 +63,10 @@ def check_loss(
         found.append(f"{len(rows) - len(by_id)} jobs have more than one row")
     gone = vanished(history, by_id, views)
     ages = []
+    sent = {event.tag: [known.at for known in history if known.kind == "sent" and known.tag == event.tag] for event in gone.values()}
     for job, event in gone.items():
-        age = next(((loss.crash - event.at) / 1e9 for loss in losses if loss.synced <= event.at <= loss.restart), None)
+        asked = max(at for at in sent[event.tag] if at <= event.at)
+        age = next(((loss.crash - event.at) / 1e9 for loss in losses if loss.synced <= event.at and asked <= loss.dead), None)
         if age is None:
             found.append(f"{job}: vanished, and was accepted when it was synced")
         else:

@@ -41,11 +41,9 @@ __all__ = ["SCENARIO"]
 NAME = "valkey_crash"
 HOW = ("as it is", "torn tail", "in a rewrite", "noise")
 """What comes with a SIGKILL, in turns."""
-SLOW_REWRITE = 20_000
+SLOW_REWRITE = 200_000
 """Microseconds that a rewrite takes for each key while it is to be caught by a kill."""
 SECOND = 1_000_000_000
-NOTED_LATE = 2 * SECOND
-"""An answer sent just before the kill is noted when its client gets to run, on a busy machine after the restart."""
 KEPT_BACK = 2 * SECOND
 """While a sync is under way, Valkey answers and writes later, by so much at most (flushAppendOnlyFile in its aof.c)."""
 
@@ -150,7 +148,7 @@ def _rewriting(stand: Stand) -> None:
         client.config_set("rdb-key-save-delay", SLOW_REWRITE)
         with contextlib.suppress(redis.ResponseError):  # one may be under way already
             client.bgrewriteaof()
-        until("a rewrite is under way", lambda: client.info("persistence")["aof_rewrite_in_progress"], 10)
+        until("a rewrite is under way", lambda: client.info("persistence")["aof_rewrite_in_progress"])
 
 
 def _check_aof(file: Path, folder: Path) -> None:
@@ -195,6 +193,7 @@ def _everysec(scale: float) -> Verdict:
                 time.sleep(1.2 * age)  # there is something to lose of all that time
                 crash = time.monotonic_ns()
                 _kill(stand)
+                gone_by = time.monotonic_ns()
                 if dead:
                     for service in stand.services.values():
                         service.kill()
@@ -203,7 +202,7 @@ def _everysec(scale: float) -> Verdict:
                 torn = choice.randrange(1, 40) if number % 2 and last.file.stat().st_size > last.size + 40 else 0
                 lost_bytes += cut(last.file, last.size + torn)
                 midway += torn > 0
-                losses.append(Loss(last.at - KEPT_BACK, crash, time.monotonic_ns() + NOTED_LATE))
+                losses.append(Loss(last.at - KEPT_BACK, crash, gone_by))
                 stand.valkey.start()
                 if dead:
                     for service in stand.services.values():
