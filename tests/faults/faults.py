@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from faultkit.leaving import check_going, heed_signals, leave
+from faultkit.patience import be_patient
 from faultkit.report import Result, Scenario, table, write_json
 from scenarios import ALL
 
@@ -109,6 +110,7 @@ def main() -> int:
         print("\n".join(scenario.name for scenario in ALL))
         return 0
     heed_signals()
+    be_patient()
     chosen = [scenario for scenario in ALL if not arguments.scenario or scenario.name in arguments.scenario]
     apart = arguments.jobs > 1 and len(chosen) > 1
     each = _all_apart(chosen, arguments.scale, arguments.jobs) if apart else (_run(scenario, arguments.scale) for scenario in chosen)

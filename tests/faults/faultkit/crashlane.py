@@ -15,11 +15,10 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
-from unittest.mock import patch
 
 from dtq.config import Settings
 from dtq.job import TERMINAL, JobView, State, TerminalJob
-from dtq.queue import Queue, connection
+from dtq.queue import Queue
 from dtq.schedule.store import ANY, ScheduleStore
 from dtq.schedule.trigger import forget
 from dtq.storage import Store
@@ -27,6 +26,7 @@ from dtq.storage.migrate import migrate
 from faultkit.history import Log
 from faultkit.leaving import check_going
 from faultkit.load import Client
+from faultkit.patience import PATIENCE
 from faultkit.stand import KINDS, Service, Stand, open_stand
 
 __all__ = ["SETTINGS", "Crash", "Died", "Lane", "Walker", "open_lanes"]
@@ -38,9 +38,6 @@ LOST = (OSError, ValueError, http.client.HTTPException)
 
 SETTINGS: Json = {"LEASESECONDS": "1.5", "WORKERCOUNT": "4", "PROCESSES": "1", "WORKERTIMEOUT": "60", "SHUTDOWNSECONDS": "1"}
 """A dead worker's jobs are to come back soon, and four slots are soon full."""
-
-PATIENCE = 60.0
-"""Seconds that anything may take that is bound to happen: a busy machine is no fault."""
 
 
 class Crash(NamedTuple):
@@ -368,9 +365,6 @@ def _asked(body: Json) -> Json:
 def open_lanes(count: int) -> Iterator[list[Lane]]:
     """Lanes on the same two servers: each has a database of its own in both."""
     with open_stand() as first, contextlib.ExitStack() as stack:
-        # Of this process alone: on a busy machine the one who looks on may wait longer for a connection than services do.
-        stack.enter_context(patch.object(connection, "CONNECT_TIMEOUT", PATIENCE))
-        stack.enter_context(patch.object(connection, "ANSWER_TIMEOUT", PATIENCE))
         stands = [first]
         for number in range(1, count):
             name = f"lane{number}"

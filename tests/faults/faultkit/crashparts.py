@@ -18,7 +18,8 @@ from dtq.job import Attempt, NewJob, State, TerminalJob
 from dtq.queue import keys, scripts
 from dtq.queue.claims import Claims, Finish
 from dtq.schedule.spec import ScheduleSpec, parse_spec
-from faultkit.crashlane import PATIENCE, Died, Walker
+from faultkit.crashlane import Died, Walker
+from faultkit.patience import PATIENCE
 
 __all__ = ["PARTS", "Part"]
 

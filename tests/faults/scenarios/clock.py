@@ -107,8 +107,8 @@ def _at_a_time(stand: Stand) -> dict[str, int]:
         log = Log(stand.history, f"client punctual {number}")
         client = Client(f"http://{service.address}", log)
         for _ in range(5):
+            earliest = time.monotonic_ns() + round(AHEAD * 1e9)  # first: who is held up between the two asks for a later moment
             moment = time.time() + AHEAD
-            earliest = time.monotonic_ns() + round(AHEAD * 1e9)
             text = datetime.datetime.fromtimestamp(moment, datetime.UTC).isoformat()
             job = client.submit({}, run_at=text)
             if job is not None:
@@ -135,7 +135,11 @@ def _early(stand: Stand, punctual: Mapping[str, int]) -> list[str]:
 
 def _health(stand: Stand) -> list[str]:
     """Services that a clock has made unready."""
-    return [f"{service.name} is not ready" for service in stand.services.values() if not service.ready()]
+    try:
+        stand.wait_ready()
+    except AssertionError as error:
+        return [str(error)]
+    return [f"{service.name} has ended" for service in stand.services.values() if not service.alive()]
 
 
 SCENARIO = Scenario(NAME, _run)

@@ -147,14 +147,16 @@ def _meanwhile(stand: Stand, client: Client, accepted: list[str]) -> list[str]:
     [scheduler] = stand.of("scheduler")
     if scheduler.ready():
         found.append("the scheduler is ready without PostgreSQL")
-    if not scheduler.metric("dtq_outbox_entries"):
-        found.append("no metric shows the backlog")
+    try:
+        until("a metric shows the backlog", lambda: scheduler.metric("dtq_outbox_entries"), pause=0.3)
+    except AssertionError as error:
+        found.append(str(error))
     return found
 
 
 def _demand(client: Client) -> int:
-    queues: Any = client.call("GET", "/queues")[1]["queues"]
-    return sum(queue["demand"] + queue["delayed"] for queue in queues)
+    status, answer = client.call("GET", "/queues")
+    return sum(queue["demand"] + queue["delayed"] for queue in answer["queues"]) if status == 200 else 1  # 503: not known just now
 
 
 def _outbox(stand: Stand) -> int:

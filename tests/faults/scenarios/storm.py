@@ -31,6 +31,8 @@ FEWEST_SECONDS = 12.0
 PAUSES = (2.0, 8.0)
 """Seconds between two troubles of one kind, and up to."""
 KILLS = (1.0, 4.0)
+PATIENCE = 180.0
+"""Seconds more that it lasts at most, until each trouble has happened: on a busy machine servers take long to come back."""
 MORTAL = ("worker-1", "worker-2", "submitter-2", "scheduler-2", *SERVERS)
 """The last worker is the one that is frozen; one submitter and one scheduler live through everything."""
 
@@ -58,6 +60,10 @@ class _Troubles:
 
     def missing(self) -> list[str]:
         return [name for name in self._acts if not self.happened[name]]
+
+    def wanting(self) -> bool:
+        """Whether one has not happened, and still may."""
+        return bool(self.missing()) and not self.broke_off
 
     def _repeat(self, name: str, act: Callable[[Stand], int], seed: int) -> None:
         choice = random.Random(f"{seed} {name}")
@@ -94,7 +100,7 @@ def _storm(stand: Stand, seconds: float, seed: int) -> Verdict:
         end = time.monotonic() + seconds
         troubles.start()
         try:
-            while time.monotonic() < end:
+            while time.monotonic() < end or (troubles.wanting() and time.monotonic() < end + PATIENCE):
                 killer.strike(Stroke((choice.choice(MORTAL),), choice.uniform(*KILLS), choice.uniform(0.1, 2.0), None))
         finally:
             troubles.stop()

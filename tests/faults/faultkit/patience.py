@@ -1,0 +1,15 @@
+"""How long the fault tests themselves wait for Redis: they look on, and a busy machine is no fault."""
+
+from __future__ import annotations
+
+from dtq.queue import connection
+
+__all__ = ["PATIENCE", "be_patient"]
+
+PATIENCE = 60.0
+"""Seconds that anything may take that is bound to happen."""
+
+
+def be_patient() -> None:
+    """From now on this process gives up a connection or an answer only then; services are processes of their own."""
+    connection.CONNECT_TIMEOUT = connection.ANSWER_TIMEOUT = PATIENCE
