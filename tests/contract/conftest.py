@@ -92,6 +92,13 @@ def backend(request: pytest.FixtureRequest) -> str:
     return name
 
 
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that is busy with other tests is waited for: how long an answer may take is not asked here."""
+    for patience in ("connection.CONNECT_TIMEOUT", "connection.ANSWER_TIMEOUT", "wire.ANSWER_TIMEOUT"):
+        monkeypatch.setattr(f"dtq.queue.{patience}", 60.0)
+
+
 @pytest.fixture
 def settings(backend: str, request: pytest.FixtureRequest) -> Settings:
     """The defaults, on an empty server."""

@@ -39,10 +39,8 @@ def profile(examples: int, *, shrink: bool = True, random: bool = False) -> sett
 
 
 @pytest.fixture(params=["valkey", "cluster"])
-def system(request: pytest.FixtureRequest, end: Callable[..., Finish], monkeypatch: pytest.MonkeyPatch) -> Iterator[System]:
-    """A server, or three. A machine that is busy with other tests is waited for: how long an answer may take is not asked here."""
-    for patience in ("connection.CONNECT_TIMEOUT", "connection.ANSWER_TIMEOUT", "wire.ANSWER_TIMEOUT"):
-        monkeypatch.setattr(f"dtq.queue.{patience}", 60.0)
+def system(request: pytest.FixtureRequest, end: Callable[..., Finish]) -> Iterator[System]:
+    """A server, or three."""
     if request.param == "valkey":
         urls = [request.getfixturevalue("redis_url")]
     else:
