@@ -13,7 +13,7 @@ import redis
 from hypothesis import HealthCheck, settings
 
 from dtq.embedded import PostgresServer, ValkeyServer, form_cluster
-from dtq.storage import Store
+from dtq.storage import Store, pool
 from dtq.storage.migrate import migrate
 
 TEMPLATE = "dtq_template"
@@ -88,9 +88,12 @@ def pg_dsn(pg_server: PostgresServer, pg_template: str, request: pytest.FixtureR
 
 
 @pytest.fixture
-async def store(pg_dsn: str) -> AsyncIterator[Store]:
-    """An open store on a fresh migrated database."""
-    store = Store(pg_dsn)
+async def store(pg_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+    """An open store on a fresh migrated database. It waits for a connection for longer than others: the machine may be busy."""
+    with monkeypatch.context() as patch:
+        patch.setattr(pool, "WAIT_SECONDS", 60.0)
+        patch.setattr(pool, "_CONNECT", {**pool._CONNECT, "connect_timeout": 60})
+        store = Store(pg_dsn)
     await store.open()
     yield store
     await store.close()

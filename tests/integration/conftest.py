@@ -20,6 +20,16 @@ from dtq_operator.kube import Api
 from dtq_operator.metrics import Metrics
 from dtq_operator.sync import Syncer
 
+PATIENCE = 60.0
+"""Seconds that a server may take to answer: these tests are about what it answers, and on a busy machine it may be slow."""
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients of Redis wait for longer than a service would."""
+    for limit in ("connection.CONNECT_TIMEOUT", "connection.ANSWER_TIMEOUT", "connection.SENTINEL_TIMEOUT", "wire.ANSWER_TIMEOUT"):
+        monkeypatch.setattr(f"dtq.queue.{limit}", PATIENCE)
+
 
 @pytest.fixture
 async def tasks(redis_url: str) -> AsyncIterator[Queue]:

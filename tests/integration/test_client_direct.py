@@ -124,7 +124,7 @@ def test_cancel_retry_wait(dtq: QueueClient) -> None:
     with pytest.raises(IllegalTransition):
         dtq.retry(done.id)
     assert dtq.cancel(done.id) is State.CANCELLED
-    assert dtq.wait(done.id, 5).state is State.CANCELLED
+    assert dtq.wait(done.id, 60).state is State.CANCELLED
     assert dtq.retry(done.id).id == done.id
 
 

@@ -52,7 +52,7 @@ def reply(status: int, body: bytes = b"", **headers: str) -> Answer:
     return answer
 
 
-def rules(allow: str = "127.0.0.1", max_bytes: int = 1000, timeout: float = 5) -> FetchRules:
+def rules(allow: str = "127.0.0.1", max_bytes: int = 1000, timeout: float = 60) -> FetchRules:
     return FetchRules.parse(allow, max_bytes, timeout)
 
 

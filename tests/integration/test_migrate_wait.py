@@ -33,11 +33,27 @@ def test_a_wrong_password_is_told_at_once_as_what_it_is(
     assert line.endswith('password authentication failed for user "postgres"')
 
 
+class Clock:
+    """A clock that moves only while somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 def test_a_server_that_stays_away_is_waited_for_and_named(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    clock = Clock()
+    monkeypatch.setattr("dtq.storage.migrate.time", clock)
     port = free_port()
-    assert run(monkeypatch, f"postgresql://dtq@127.0.0.1:{port}/dtq", "--wait", "0.1") == 1
+    assert run(monkeypatch, f"postgresql://dtq@127.0.0.1:{port}/dtq", "--wait", "10") == 1
+    assert 10 <= clock.now < 20
     waiting, away = capsys.readouterr().err.splitlines()
-    assert waiting.startswith("dtq: waiting up to 0.1 s for PostgreSQL: ")
+    assert waiting.startswith("dtq: waiting up to 10 s for PostgreSQL: ")
     assert away.startswith("dtq: PostgreSQL does not answer: ")
     assert str(port) in away
 

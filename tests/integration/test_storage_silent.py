@@ -18,7 +18,6 @@ UNKNOWN = "0199ca4d40000000n-default"
 async def test_a_read_on_a_connection_that_has_gone_silent_ends_and_the_next_one_is_answered(
     pg_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "READ_SECONDS", 1.0)
     url = urllib.parse.urlsplit(pg_dsn)
     link = Link(url.port or 0)
     host = await link.open()
@@ -27,9 +26,11 @@ async def test_a_read_on_a_connection_that_has_gone_silent_ends_and_the_next_one
     try:
         assert await store.get(UNKNOWN) is None
         await link.set_mode(Mode("mute"))
-        async with asyncio.timeout(30):
-            with pytest.raises(StoreUnavailable):
-                await store.get(UNKNOWN)
+        with monkeypatch.context() as patch:  # only here: others may take longer on a busy machine
+            patch.setattr(store_module, "READ_SECONDS", 1.0)
+            async with asyncio.timeout(60):
+                with pytest.raises(StoreUnavailable):
+                    await store.get(UNKNOWN)
         await link.set_mode(PASS)
         assert await store.get(UNKNOWN) is None
     finally:

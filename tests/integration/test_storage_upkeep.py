@@ -91,9 +91,11 @@ def test_every_column_is_explained(pg_dsn: str) -> None:
 
 
 async def test_upkeep_makes_days_ahead(store: Store, pg_dsn: str) -> None:
+    before = now_ms()
     await store.maintain(30)
-    today = now_ms()
-    assert {part(today), part(today + DAY_MS), part(today + 3 * DAY_MS)} <= set(partitions(pg_dsn))
+    found = set(partitions(pg_dsn))
+    # Two days to choose from only if midnight was in between.
+    assert any({part(today), part(today + DAY_MS), part(today + 3 * DAY_MS)} <= found for today in (before, now_ms()))
 
 
 async def test_days_past_retention_are_dropped(store: Store, pg_dsn: str) -> None:
@@ -187,7 +189,7 @@ def own_server() -> Iterator[PostgresServer]:
 
 async def fails(call: Callable[[], Awaitable[object]]) -> None:
     """Within 3 s mostly. A backend may answer once more before it sees that its server was killed."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             try:
                 await call()
@@ -232,7 +234,7 @@ async def test_a_store_without_its_table_is_unavailable(own_server: PostgresServ
     await store.close()
 
 
-async def eventually_answers(store: Store, seconds: float = 8.0) -> None:
+async def eventually_answers(store: Store, seconds: float = 60.0) -> None:
     """Until a ping succeeds; each failing one waits for itself."""
     async with asyncio.timeout(seconds):
         while True:

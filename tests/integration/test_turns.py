@@ -101,9 +101,10 @@ async def test_who_is_cancelled_at_any_moment_loses_no_connection(queue: Queue, 
 
 
 async def test_the_wait_is_bounded(queue: Queue, probe: Queue, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "TURN_TIMEOUT", 0.2)
     holders = await hold(queue, probe)
-    with pytest.raises(QueueUnavailable, match=f"all {FEW} connections"):
-        await queue.queues()
+    with monkeypatch.context() as patch:
+        patch.setattr(turns, "TURN_TIMEOUT", 0.2)
+        with pytest.raises(QueueUnavailable, match=f"all {FEW} connections"):
+            await queue.queues()
     await release(probe, holders)
     await queue.queues()
