@@ -20,21 +20,31 @@ import worker_jobs
 from dtq.config import Settings
 from dtq.errors import QueueUnavailable
 from dtq.job import TERMINAL, JobView, NewJob, TerminalJob
-from dtq.queue import Queue
+from dtq.queue import Queue, keys
 from dtq.registry import load_registry
 from dtq.storage import Store
 from dtq_worker.worker import Worker
 
 T = TypeVar("T")
-FAST: dict[str, Any] = {"retrybase": 0.02, "retrycap": 0.05, "shutdownseconds": 0.2, "workercount": 4, "processes": 1}
+FAST: dict[str, Any] = {
+    "retrybase": 0.02,
+    "retrycap": 0.05,
+    "shutdownseconds": 0.2,
+    "workercount": 4,
+    "processes": 1,
+    "workertimeout": 60.0,
+}
 """Settings under which tests are quick."""
 
+LEASE = 60.0
+"""Seconds: on a busy machine a test may stand still for some, and must not lose its lease unless it is about that."""
+
 
 @overload
-async def until(what: str, condition: Callable[[], Coroutine[Any, Any, T | None]], seconds: float = 10.0) -> T: ...
+async def until(what: str, condition: Callable[[], Coroutine[Any, Any, T | None]], seconds: float = 30.0) -> T: ...
 @overload
-async def until(what: str, condition: Callable[[], T | None], seconds: float = 10.0) -> T: ...
-async def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) -> Any:
+async def until(what: str, condition: Callable[[], T | None], seconds: float = 30.0) -> T: ...
+async def until(what: str, condition: Callable[[], Any], seconds: float = 30.0) -> Any:
     """The first true value of ``condition()``; an AssertionError that names ``what`` when it does not come in time."""
     deadline = time.monotonic() + seconds
     while True:
@@ -49,9 +59,9 @@ async def until(what: str, condition: Callable[[], Any], seconds: float = 10.0) 
 def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+        return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes() if Path("/proc/self").exists() else True
+    except (ProcessLookupError, FileNotFoundError):  # it may end between the two
         return False
-    return b"State:\tZ" not in Path(f"/proc/{pid}/status").read_bytes() if Path("/proc/self").exists() else True
 
 
 class Mark:
@@ -76,6 +86,20 @@ class Mark:
         return [int(line[0]) for line in self.lines]
 
 
+class Gate:
+    """A file that handlers wait for: a job whose order names it runs until the test opens it, however long the test takes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+    def open(self) -> None:
+        """Let the handlers end."""
+        self.path.touch()
+
+
 class Process:
     """`python -m dtq_worker` as a process of its own."""
 
@@ -94,7 +118,7 @@ class Process:
     def signal(self, number: signal.Signals) -> None:
         self.popen.send_signal(number)
 
-    async def exited(self, seconds: float = 15.0) -> int:
+    async def exited(self, seconds: float = 60.0) -> int:
         """The exit code."""
         await until(f"the worker ends; {self.log.read_text()[-2000:]}", lambda: self.popen.poll() is not None, seconds)
         assert self.popen.returncode is not None
@@ -144,7 +168,13 @@ class Bench:
 
     def start_process(self, **changes: Any) -> Process:
         """A worker process, with the test's settings and ``changes``."""
-        base = {**FAST, "redisaddr": self.settings.redisaddr, "databaseurl": self.settings.databaseurl, "metricsaddr": "127.0.0.1:0"}
+        base = {
+            **FAST,
+            "redisaddr": self.settings.redisaddr,
+            "databaseurl": self.settings.databaseurl,
+            "metricsaddr": "127.0.0.1:0",
+            "leaseseconds": LEASE,
+        }
         process = Process({**base, "queues": "default", **changes}, self.folder / f"worker-{len(self._processes)}.log")
         self._processes.append(process)
         return process
@@ -162,7 +192,7 @@ class Bench:
             assert process.popen.poll() is None, process.log.read_text()[-3000:]
             return await workers() > before
 
-        await until("the worker process serves", serving, 20)
+        await until("the worker process serves", serving, 60)
         return process
 
     def reclaiming(self, queue: str = "default") -> None:
@@ -175,6 +205,17 @@ class Bench:
                 await asyncio.sleep(0.1)
 
         self._tasks.append(asyncio.create_task(loop()))
+
+    async def lose_leases(self, queue: str = "default") -> None:
+        """All workers' leases run out now, and what they have claimed is given to others: returns when it is."""
+
+        async def reclaimed() -> bool:
+            client, place = self.queue.client, f"{keys.prefix(queue)}:workers"
+            await client.zadd(place, dict.fromkeys(await client.zrange(place, 0, -1), 1))
+            found = await self.queue.reclaim(queue)  # nothing, if one has renewed its lease in that moment
+            return bool(found.requeued or found.failed)
+
+        await until("the jobs are taken away", reclaimed)
 
     async def close(self) -> None:
         for task in self._tasks:
@@ -200,10 +241,13 @@ class Bench:
     def mark(self, name: str = "mark") -> Mark:
         return Mark(self.folder / name)
 
+    def gate(self, name: str = "gate") -> Gate:
+        return Gate(self.folder / name)
+
     async def submit(self, jtype: str, order: dict[str, Any] | bytes | None = None, **options: Any) -> str:
         """Submit a job; its id. An order given as bytes is the payload as it is."""
-        if isinstance(order, dict) and "mark" in order:
-            order = {**order, "mark": str(order["mark"])}
+        if isinstance(order, dict):
+            order = {name: str(value) if isinstance(value, Mark | Gate) else value for name, value in order.items()}
         payload = order if isinstance(order, bytes) else msgspec.json.encode(order or {})
         [done] = await self.queue.submit([NewJob(jtype, payload, **options)])
         return done.id
@@ -213,7 +257,7 @@ class Bench:
         assert found is not None, f"{job_id} is unknown"
         return found
 
-    async def is_in(self, job_id: str, state: str, seconds: float = 10.0) -> JobView:
+    async def is_in(self, job_id: str, state: str, seconds: float = 30.0) -> JobView:
         """The job once it is in ``state``."""
 
         async def there() -> JobView | None:
@@ -222,7 +266,7 @@ class Bench:
 
         return await until(f"{job_id} is {state}", there, seconds)
 
-    async def ended(self, job_id: str, seconds: float = 10.0) -> JobView:
+    async def ended(self, job_id: str, seconds: float = 30.0) -> JobView:
         """The job once it is terminal."""
 
         async def over() -> JobView | None:
@@ -231,7 +275,7 @@ class Bench:
 
         return await until(f"{job_id} ends", over, seconds)
 
-    async def row(self, job_id: str, seconds: float = 10.0) -> TerminalJob:
+    async def row(self, job_id: str, seconds: float = 30.0) -> TerminalJob:
         """The job's row in PostgreSQL, once it is there."""
         return await until(f"{job_id} is in PostgreSQL", lambda: self.store.get(job_id), seconds)
 
@@ -243,7 +287,7 @@ class Bench:
 @contextlib.asynccontextmanager
 async def open_bench(redis_url: str, dsn: str, store: Store, folder: Path) -> AsyncIterator[Bench]:
     """A bench on the given servers."""
-    settings = Settings(**{**FAST, "redisaddr": redis_url, "databaseurl": dsn, "leaseseconds": 2.0, "queues": "default"})
+    settings = Settings(**{**FAST, "redisaddr": redis_url, "databaseurl": dsn, "leaseseconds": LEASE, "queues": "default"})
     queue = await Queue.connect(settings)
     bench = Bench(queue, store, settings, folder)
     try:

@@ -36,6 +36,8 @@ class Order(BaseModel):
     text: str = ""
     mark: str = ""
     """A file that gets one line for each attempt that starts, whatever process it runs in."""
+    gate: str = ""
+    """A file that is waited for."""
 
 
 class Odd(Exception):
@@ -92,6 +94,18 @@ async def echo(order: Order, ctx: JobContext) -> dict[str, Any]:
 async def sleep(order: Order, ctx: JobContext) -> str:
     await asyncio.sleep(order.seconds)
     return "slept"
+
+
+@_async("held")
+async def held(order: Order, ctx: JobContext) -> str:
+    """Run until the gate is open."""
+    await _opened(order)
+    return "let go"
+
+
+async def _opened(order: Order) -> None:
+    while not Path(order.gate).exists():  # noqa: ASYNC110, ASYNC240 - whichever process opens it
+        await asyncio.sleep(0.01)
 
 
 @_async("slot")
@@ -182,7 +196,7 @@ async def bad_logs(order: Order, ctx: JobContext) -> str:
 @_async("progress")
 async def progress(order: Order, ctx: JobContext) -> None:
     ctx.progress(0.5, "half")
-    await asyncio.sleep(order.seconds)
+    await _opened(order)
 
 
 @_async("not_json")
@@ -275,6 +289,17 @@ def sync_sleep(order: Order, ctx: JobContext) -> str:
     return "slept"
 
 
+@_sync("sync_held")
+def sync_held(order: Order, ctx: JobContext) -> str:
+    _wait_opened(order)
+    return "let go"
+
+
+def _wait_opened(order: Order) -> None:
+    while not Path(order.gate).exists():
+        time.sleep(0.01)
+
+
 @_sync("spin")
 def spin(order: Order, ctx: JobContext) -> str:
     end = time.monotonic() + order.seconds
@@ -310,7 +335,7 @@ def sync_logs(order: Order, ctx: JobContext) -> None:
 @_sync("sync_progress")
 def sync_progress(order: Order, ctx: JobContext) -> None:
     ctx.progress(0.5, "half")
-    time.sleep(order.seconds)
+    _wait_opened(order)
 
 
 @_sync("sync_unprintable")

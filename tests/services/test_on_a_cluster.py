@@ -13,7 +13,6 @@ from worker_bench import Bench, open_bench, until
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer, free_port
 from dtq.errors import QueueUnavailable
-from dtq.job import NewJob
 from dtq.queue import Queue, keys
 from dtq.storage import Store
 
@@ -45,12 +44,13 @@ async def idle_in(cluster: Bench, name: str) -> None:
 async def test_an_idle_worker_is_handed_jobs(cluster: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     worker = await cluster.worker(queues="a,b,c")
-    for name in ("b", "c", "a", "b"):
+    for number, name in enumerate(("b", "c", "a", "b")):
         await idle_in(cluster, name)
-        [done] = await cluster.queue.submit([NewJob("sleep", b'{"seconds": 0.1}', queue=name)])
-        job = await cluster.view(done.id)
+        gate = cluster.gate(f"gate-{number}")
+        job = await cluster.view(await cluster.submit("held", {"gate": gate}, queue=name))
         assert (job.state, job.attempts[0].worker) == ("running", worker.name)
-        await cluster.ended(done.id)
+        gate.open()
+        await cluster.ended(job.id)
 
 
 async def test_delay_retry_and_cancel(cluster: Bench) -> None:

@@ -13,7 +13,6 @@ import worker_jobs
 from worker_bench import Bench, until
 
 from dtq.job import JobView
-from dtq.queue import keys
 
 MAX_PID = 2**22
 """No process of Linux has a greater id."""
@@ -99,7 +98,7 @@ async def test_a_killed_process_takes_no_other_job_with_it(bench: Bench) -> None
 async def test_busy_processes_do_not_stall_jobs_on_the_loop(bench: Bench) -> None:
     await bench.worker(processes=1)
     await bench.run("sync_echo")
-    busy = await bench.submit("spin", {"seconds": 20}, timeout=60.0)
+    busy = await bench.submit("spin", {"seconds": 100}, timeout=200.0)
     await bench.is_in(busy, "running")
     for _ in range(5):
         await bench.run("echo")
@@ -137,7 +136,7 @@ async def test_cancelling_a_running_job_reaches_its_worker(bench: Bench, name: s
 async def test_cancelling_a_job_that_waits_for_a_process_ends_it(bench: Bench) -> None:
     await bench.worker(processes=1)
     mark = bench.mark()
-    first = await bench.submit("spin", {"seconds": 30, "mark": mark}, timeout=60.0)
+    first = await bench.submit("spin", {"seconds": 100, "mark": mark}, timeout=200.0)
     await until("the first runs", lambda: mark.lines)
     second = await bench.submit("spin", {"seconds": 0, "mark": mark})
     await bench.is_in(second, "running")
@@ -149,10 +148,12 @@ async def test_cancelling_a_job_that_waits_for_a_process_ends_it(bench: Bench) -
 
 async def test_a_cancelled_job_leaves_others_alone(bench: Bench) -> None:
     await bench.worker()
-    first, second = [await bench.submit("sleep", {"seconds": 1.5}) for _ in range(2)]
+    gate = bench.gate()
+    first, second = [await bench.submit("held", {"gate": gate}) for _ in range(2)]
     await bench.is_in(second, "running")
     await bench.queue.cancel(first)
     assert (await bench.ended(first)).state == "cancelled"
+    gate.open()
     assert (await bench.ended(second)).state == "succeeded"
 
 
@@ -235,7 +236,7 @@ async def test_no_more_jobs_run_at_once_than_there_are_slots(bench: Bench) -> No
 async def test_only_as_many_jobs_are_claimed_as_slots_are_free(bench: Bench) -> None:
     """What a worker cannot start is left for others."""
     await bench.queue.pause("default")
-    ids = [await bench.submit("sleep", {"seconds": 10}) for _ in range(6)]
+    ids = [await bench.submit("sleep", {"seconds": 100}, timeout=200.0) for _ in range(6)]
     await bench.queue.resume("default")
     await bench.worker(workercount=2)
     await bench.is_in(ids[1], "running")
@@ -249,7 +250,7 @@ async def test_only_as_many_jobs_are_claimed_as_slots_are_free(bench: Bench) -> 
 
 async def test_a_long_job_does_not_hold_up_short_ones(bench: Bench) -> None:
     await bench.worker(workercount=2)
-    long = await bench.submit("sleep", {"seconds": 10})
+    long = await bench.submit("sleep", {"seconds": 100}, timeout=200.0)
     for _ in range(20):
         await bench.run("echo")
     assert (await bench.view(long)).state == "running"
@@ -273,12 +274,7 @@ async def test_a_job_that_comes_back_while_it_runs_replaces_its_old_attempt(benc
     job_id = await bench.submit("sleep", {"seconds": 60, "mark": mark}, timeout=100.0)
     await until("the handler runs", lambda: mark.lines)
     worker._heartbeat._lost = lambda _queue, _sent_at: None  # the news of the loss comes late
-
-    async def reclaimed() -> bool:
-        await bench.queue.client.zadd(f"{keys.prefix('default')}:workers", {worker.name: 1})  # its lease ran out
-        return (await bench.queue.reclaim("default")).requeued == 1
-
-    await until("the job is taken away", reclaimed)
+    await bench.lose_leases()
     await until("it runs again", lambda: len(mark.lines) == 2)
     await until("the old attempt is over", lambda: len(worker._executor.active) == 1)
     assert await bench.queue.cancel(job_id) == "running"

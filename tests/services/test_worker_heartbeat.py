@@ -11,11 +11,13 @@ import pytest
 from worker_bench import Bench, until
 
 from dtq.config import Settings
-from dtq.embedded.process import free_port
 from dtq.errors import QueueUnavailable
 from dtq.queue.connection import connect
 from dtq_worker import heartbeat
 from dtq_worker.heartbeat import Heartbeat
+
+AWAY = "127.0.0.1:1"
+"""No Redis: a port that no other test is given either."""
 
 Make = Callable[[str, Callable[[], list[str]]], Heartbeat]
 
@@ -64,7 +66,7 @@ async def test_an_unforeseen_fault_in_a_beat_is_survived(beating: Make, redis_ur
 
 
 async def test_without_queues_it_asks_redis_all_the_same(beating: Make, redis_url: str) -> None:
-    away, there = beating(f"127.0.0.1:{free_port()}", list), beating(redis_url, list)
+    away, there = beating(AWAY, list), beating(redis_url, list)
     await until("one beats", lambda: there.last_beat)
     await until("the other has tried", lambda: away._away)
     assert away.last_beat == 0
@@ -88,17 +90,17 @@ def test_a_hung_thread_is_a_problem(beating: Make, redis_url: str, monkeypatch: 
 async def test_handlers_that_hold_the_interpreter_one_after_the_other_lose_no_lease(bench: Bench) -> None:
     """Between two of them the thread has one moment: in it, it must renew, on every queue."""
     queues = ["default", *(f"other{number}" for number in range(6))]
-    process = await bench.process(queues=",".join(queues), leaseseconds=2.0)
+    process = await bench.process(queues=",".join(queues), leaseseconds=6.0)
     for queue in queues:
         bench.reclaiming(queue)
     mark = bench.mark()
-    beside = [await bench.submit("sleep", {"seconds": 6.0, "mark": mark}, queue=queue, timeout=60.0) for queue in queues[4:]]
+    beside = [await bench.submit("sleep", {"seconds": 12.0, "mark": mark}, queue=queue, timeout=60.0) for queue in queues[4:]]
     await until("they run", lambda: len(mark.lines) == len(beside))
     await bench.queue.pause("default")
-    holding = [await bench.submit("blocks", {"seconds": 1.0}, timeout=60.0) for _ in range(5)]
+    holding = [await bench.submit("blocks", {"seconds": 1.0}, timeout=60.0) for _ in range(10)]
     await bench.queue.resume("default")
     for job_id in (*holding, *beside):
-        job = await bench.ended(job_id, 30)
+        job = await bench.ended(job_id, 60)
         assert (job.state, [attempt.outcome for attempt in job.attempts]) == ("succeeded", ["succeeded"])
     assert process.popen.poll() is None
 
@@ -114,7 +116,8 @@ async def test_an_overdue_beat_is_let_through_and_waited_for(beating: Make, redi
 
 
 def test_no_beat_is_waited_for_in_time_or_without_redis(beating: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    beat = beating(f"127.0.0.1:{free_port()}", list)
+    monkeypatch.setattr(heartbeat, "OVERDUE", 60.0)
+    beat = beating(AWAY, list)
     monkeypatch.setattr(beat, "_beaten", None)  # waiting would fail
     beat.breathe()
     monkeypatch.setattr(heartbeat, "OVERDUE", 0.0)
@@ -125,7 +128,7 @@ def test_no_beat_is_waited_for_in_time_or_without_redis(beating: Make, monkeypat
 async def test_a_wall_clock_that_is_set_makes_no_worker_unhealthy_nor_hides_one_that_is(
     beating: Make, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    away, beat = beating(f"127.0.0.1:{free_port()}", list), beating(redis_url, lambda: ["default"])
+    away, beat = beating(AWAY, list), beating(redis_url, lambda: ["default"])
     real = time.time
     for step in (600.0, -600.0):
         await until("it beats", lambda: beat.last_beat)

@@ -10,7 +10,6 @@ from faultkit.proxy import Link
 from worker_bench import Bench, until
 
 from dtq.embedded import ValkeyServer
-from dtq.job import NewJob
 from dtq.queue import keys
 from dtq_worker.worker import Worker
 
@@ -34,12 +33,13 @@ async def idle_in(bench: Bench, *queues: str) -> None:
 
 async def test_an_idle_worker_is_handed_jobs(bench: Bench) -> None:
     worker = await bench.worker()
-    for _ in range(5):
+    for number in range(5):
         await idle_in(bench, "default")
-        [done] = await bench.queue.submit([NewJob("sleep", b'{"seconds": 0.1}')])
-        job = await bench.view(done.id)
+        gate = bench.gate(f"gate-{number}")
+        job = await bench.view(await bench.submit("held", {"gate": gate}))
         assert (job.state, job.attempts[0].worker) == ("running", worker.name)  # by the submit itself
-        await bench.ended(done.id)
+        gate.open()
+        await bench.ended(job.id)
 
 
 async def test_a_job_lost_between_box_and_worker_is_given_back(bench: Bench, valkey_server: ValkeyServer) -> None:
@@ -60,13 +60,15 @@ async def test_a_job_in_the_box_of_a_full_worker_goes_to_another(bench: Bench) -
     """One slot, three queues: what the others have handed over is given back while the slot is taken."""
     first = await bench.worker(workercount=1, queues="a,b,c")
     await idle_in(bench, "a", "b", "c")
-    busy = await bench.submit("sleep", {"seconds": 3}, queue="a")
+    gate = bench.gate()
+    busy = await bench.submit("held", {"gate": gate}, queue="a")
     others = [await bench.submit("echo", queue=name) for name in ("b", "c")]
     second = await bench.worker(workercount=1, queues="b,c")
     ended = [await bench.ended(job_id) for job_id in others]
     assert [(job.state, job.attempts[-1].worker, len(job.attempts)) for job in ended] == [("succeeded", second.name, 1)] * 2
     assert (await bench.view(busy)).attempts[0].worker == first.name
     assert (await bench.view(busy)).state == "running"
+    gate.open()
 
 
 async def test_a_full_worker_is_idle_to_no_queue(bench: Bench) -> None:
@@ -87,7 +89,7 @@ async def test_a_full_worker_is_idle_to_no_queue(bench: Bench) -> None:
 
 async def test_a_stopping_worker_runs_what_is_in_its_box(bench: Bench) -> None:
     """And leaves nothing behind: neither its name nor its box."""
-    worker = await bench.worker()
+    worker = await bench.worker(shutdownseconds=30.0)
     await idle_in(bench, "default")
     job_id = await bench.submit("sleep", {"seconds": 0.2})
     await bench.stop(worker)

@@ -103,17 +103,21 @@ async def test_permanent_skips_the_retries(bench: Bench, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["retry", "sync_retry"])
-async def test_retry_after_is_honoured_to_the_moment(bench: Bench, name: str) -> None:
-    """Later than asked by the way through queue and pool only: an idle worker does not sleep through it."""
+async def test_retry_after_is_honoured_to_the_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Later than asked by the way through queue and pool only: an idle worker does not sleep through it.
+
+    The most punctual of a few shows it, whatever else this machine was busy with in between.
+    """
+    monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
     if name == "sync_retry":
         await bench.run("sync_echo")  # starts the pool
     mark = bench.mark()
-    job = await bench.run(name, {"times": 2, "seconds": 0.3, "mark": mark})
-    assert outcomes(job) == ["retry", "retry", "succeeded"]
+    job = await bench.run(name, {"times": 4, "seconds": 0.3, "mark": mark}, max_retries=4)
+    assert outcomes(job) == [*["retry"] * 4, "succeeded"]
     starts = [int(line[2]) for line in mark.lines]
     waits = [after - before for before, after in itertools.pairwise(starts)]
-    assert all(300 <= wait + 2 < 900 for wait in waits), waits
+    assert 300 <= min(waits) + 2 < 900, waits
 
 
 async def test_retry_after_counts_against_the_retries(bench: Bench) -> None:
@@ -227,19 +231,21 @@ async def test_a_bad_log_call_does_not_fail_the_job(bench: Bench, monkeypatch: p
 @pytest.mark.parametrize("name", ["progress", "sync_progress"])
 async def test_progress_shows_while_running(bench: Bench, name: str) -> None:
     await bench.worker()
-    job_id = await bench.submit(name, {"seconds": 1.0})
+    gate = bench.gate()
+    job_id = await bench.submit(name, {"gate": gate})
 
     async def shown() -> dict[str, object] | None:
         return (await bench.view(job_id)).progress
 
     assert await until("progress shows", shown) == {"fraction": 0.5, "message": "half"}
     assert (await bench.view(job_id)).state == "running"
+    gate.open()
     assert (await bench.ended(job_id)).progress is None
 
 
 async def test_a_running_job_shows_its_attempt(bench: Bench) -> None:
     worker = await bench.worker()
-    job_id = await bench.submit("sleep", {"seconds": 5})
+    job_id = await bench.submit("sleep", {"seconds": 100}, timeout=200.0)
     job = await bench.is_in(job_id, "running")
     assert [(attempt.number, attempt.worker, attempt.outcome) for attempt in job.attempts] == [(1, worker.name, "running")]
     await bench.queue.cancel(job_id)

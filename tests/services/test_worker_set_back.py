@@ -11,16 +11,18 @@ from dtq.queue import keys
 
 async def _end_is_lost(bench: Bench) -> str:
     """The id of a job whose worker has ended it, in a Redis that has forgotten so: it is claimed, and nobody runs it."""
-    mark = bench.mark()
-    job_id = await bench.submit("sleep", {"seconds": 0.2, "mark": mark})
+    mark, gate = bench.mark(), bench.gate()
+    job_id = await bench.submit("held", {"gate": gate, "mark": mark})
     await until("it runs", lambda: mark.lines)
     stream = keys.lane("default", "n")
     earlier = await bench.queue.client.dump(stream)
+    gate.open()
     await bench.ended(job_id)
     await bench.row(job_id)
-    await bench.queue.client.restore(stream, 0, earlier, replace=True)
-    await bench.queue.client.delete(keys.done("default", job_id))
-    assert (await bench.view(job_id)).state == "running"
+    async with bench.queue.client.pipeline(transaction=True) as pipe:  # at once: the worker may look for such at any moment
+        pipe.restore(stream, 0, earlier, replace=True).delete(keys.done("default", job_id)).xpending(stream, keys.GROUP)
+        *_, pending = await pipe.execute()
+    assert pending["pending"] == 1, "it is claimed"
     return job_id
 
 
