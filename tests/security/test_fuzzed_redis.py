@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import statistics
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -27,7 +28,7 @@ from dtq.storage.migrate import migrate
 
 EXAMPLES = int(os.environ.get("EXAMPLES", "0")) or 40
 FULL_SPEED = 10.0
-"""Seconds within which a few sound jobs end, on a busy machine too. A worker that waits after faults takes longer."""
+"""Seconds within which a few sound jobs end, on a busy machine too. A worker that waits after faults takes longer, each time."""
 
 MAX_GROWTH = 256 * 1024
 """KiB that a service may grow by."""
@@ -239,11 +240,13 @@ def test_keys_of_another_type_hold_up_their_own_queues_only(stand: Stand) -> Non
                 if _is_told(stand.get(path), queue):
                     told.add(queue)
         assert {damaged[queue] for queue in told} >= {"h", "n", "l", "f", "delayed"}
+        took = []
         for _ in range(10):
             began = time.monotonic()
             stand.succeed(stand.submit(*["good"] * 5))
-            assert time.monotonic() - began < FULL_SPEED
+            took.append(time.monotonic() - began)
             stand.look()
+        assert statistics.median(took) < FULL_SPEED, took
         shown = {queue["name"] for queue in stand.get("/queues").json()["queues"]}
         assert "good" in shown
         assert shown.isdisjoint(queue for queue in told if stand.get(f"/queues/{queue}").status_code == 500)
