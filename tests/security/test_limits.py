@@ -148,7 +148,7 @@ def test_a_burst_of_polls_is_told_that_it_is_too_many_and_not_that_a_server_is_d
         sockets = []
         for _ in range(MAX_WAITS + 50):
             sockets.append(stack.enter_context(socket.create_connection(("127.0.0.1", api.port), timeout=60)))
-            sockets[-1].sendall(poll(job))  # at once: a connection that sends nothing for two seconds is closed
+            sockets[-1].sendall(poll(job))  # at once: a connection that sends nothing for REQUESTSECONDS is closed
         until(lambda: waits(api) == MAX_WAITS, "as many wait as may")
         selector = stack.enter_context(selectors.DefaultSelector())
         for sock in sockets:
