@@ -62,6 +62,17 @@ def test_heads_are_bounded(api: Service, what: str) -> None:
     assert send(api.port, GET, want=1).statuses == [200]
 
 
+def test_a_client_that_asks_whether_to_go_on_and_does_not_wait_for_it_fills_no_log(api: Service) -> None:
+    """It is refused before the request is served, which then would invite it to send the body."""
+    before = len(api.events())
+    data = CHUNKED.replace(b"\r\n\r\n2\r\n{}", b"\r\nExpect: 100-continue\r\n\r\nzz", 1)
+    answer = send(api.port, data)
+    assert answer.closed
+    assert answer.statuses == [400]
+    assert send(api.port, GET, want=1).statuses == [200]
+    assert api.events()[before:] == []
+
+
 def test_heads_within_the_bounds_are_taken(api: Service) -> None:
     large = START + b"X: " + b"a" * (MAX_HEAD_BYTES - 100) + b"\r\n\r\n"
     many = START + b"a: b\r\n" * (MAX_HEADERS - 1) + b"\r\n"

@@ -26,7 +26,7 @@ class Recording(asyncio.Transport):
         self.closing = False
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        self.done.append(bytes(data))
+        self.done.append(bytes(data))  # of bytes that is the object itself
         self.changed.set()
 
     def is_closing(self) -> bool:
@@ -100,6 +100,16 @@ async def test_much_is_sent_within_the_turn(joined: JoinedWrites, inner: Recordi
     assert inner.done == [b"x" * LARGE] * 2
 
 
+async def test_large_data_is_passed_on_after_what_is_held(joined: JoinedWrites, inner: Recording) -> None:
+    large = b"x" * LARGE
+    joined.write(b"a")
+    joined.write(large)
+    joined.write(b"b")
+    joined.flush()
+    assert inner.done == [b"a", large, b"b"]
+    assert inner.done[1] is large
+
+
 async def test_a_buffer_that_changes_later_is_sent_as_it_was(joined: JoinedWrites, inner: Recording) -> None:
     data = bytearray(b"before")
     joined.write(data)
@@ -110,11 +120,20 @@ async def test_a_buffer_that_changes_later_is_sent_as_it_was(joined: JoinedWrite
 
 async def test_closing_sends_what_is_held_first(joined: JoinedWrites, inner: Recording) -> None:
     joined.write(b"a")
-    joined.write_eof()
-    joined.write(b"b")
     joined.close()
     await asyncio.sleep(0)
-    assert inner.done == [b"a", "eof", b"b", "close"]
+    assert inner.done == [b"a", "close"]
+
+
+async def test_nothing_is_written_after_the_end(joined: JoinedWrites, inner: Recording) -> None:
+    """uvicorn may still invite a refused client to send its body, and a transport takes that for a mistake."""
+    joined.write(b"a")
+    joined.write_eof()
+    joined.write(b"b")
+    await asyncio.sleep(0)
+    joined.write(b"x" * LARGE)
+    joined.close()
+    assert inner.done == [b"a", "eof", "close"]
 
 
 async def test_nothing_is_written_to_a_connection_that_has_gone(joined: JoinedWrites, inner: Recording) -> None:

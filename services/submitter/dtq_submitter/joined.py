@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["JoinedWrites"]
 
 LARGE = 64 * 1024
-"""Bytes from which data is passed on within a turn: the client's pace is to be felt by an answer of any size."""
+"""Bytes that are held at most: the client's pace is to be felt by an answer of any size."""
 
 
 class JoinedWrites(asyncio.Transport):
@@ -24,9 +24,16 @@ class JoinedWrites(asyncio.Transport):
         self._loop = loop
         self._held: list[bytes] = []
         self._size = 0
+        self._ended = False  # no more may be written
 
     def write(self, data: bytes | bytearray | memoryview[Any]) -> None:
-        """Send, in this turn of the loop."""
+        """Send, in this turn of the loop; what comes after ``write_eof`` is dropped."""
+        if self._ended:
+            return
+        if len(data) >= LARGE:  # not worth a copy
+            self.flush()
+            self._transport.write(data)
+            return
         if not self._held:
             self._loop.call_soon(self.flush)  # for an answer that comes in pieces
         self._held.append(bytes(data))
@@ -49,6 +56,7 @@ class JoinedWrites(asyncio.Transport):
     def write_eof(self) -> None:
         """Send what is held, then close this direction."""
         self.flush()
+        self._ended = True
         self._transport.write_eof()
 
     def abort(self) -> None:
