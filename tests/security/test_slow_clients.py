@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -86,10 +87,11 @@ def test_a_client_that_reads_slowly_but_steadily_gets_all_of_it(api: Service) ->
     """Longer than REQUESTSECONDS: what counts is that it goes on."""
     with httpx.stream("GET", f"{api.url}/jobs?queue=big&state=queued", timeout=60) as answer:
         assert answer.status_code == 200
-        size = 0
+        size, began = 0, time.monotonic()
         for number, part in enumerate(answer.iter_raw(65536)):
             size += len(part)
             if number < 30:
+                time.sleep(max(0.0, began + number / 4 - time.monotonic()))  # 256 kB a second at first
                 socket.create_connection(("127.0.0.1", api.port)).close()
                 until(lambda: send(api.port, GET, want=1).statuses == [200], "somebody else is served meanwhile")
     assert size == int(answer.headers["content-length"])

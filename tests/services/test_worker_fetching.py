@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -29,7 +30,7 @@ def now_ms() -> int:
 
 
 async def test_an_idle_worker_wakes_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each time, and without delay: the quickest shows that, whatever else this machine was busy with in between."""
+    """Without delay: the median shows that, whatever else this machine was busy with now and then."""
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
     mark, waits = bench.mark(), []
@@ -38,7 +39,7 @@ async def test_an_idle_worker_wakes_at_once(bench: Bench, monkeypatch: pytest.Mo
         submitted = now_ms()
         await bench.submit("echo", {"mark": mark})
         waits.append(await started(mark, count) - submitted)
-    assert min(waits) < 200, waits
+    assert statistics.median(waits) < 200, waits
 
 
 async def test_a_blocking_read_that_broke_is_taken_up_again(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +123,7 @@ async def test_a_running_job_goes_on_when_its_queue_is_paused(bench: Bench) -> N
 
 @pytest.mark.parametrize("delay_ms", [50, 1500])
 async def test_a_delayed_job_starts_on_time_at_an_idle_worker(bench: Bench, monkeypatch: pytest.MonkeyPatch, delay_ms: int) -> None:
-    """Without a scheduler: submitting it lets a worker know when it is due. The most punctual of a few shows how well."""
+    """Without a scheduler: submitting it lets a worker know when it is due. The median shows how well."""
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
     mark, late = bench.mark(), []
@@ -132,7 +133,7 @@ async def test_a_delayed_job_starts_on_time_at_an_idle_worker(bench: Bench, monk
         await bench.submit("echo", {"mark": mark}, delay_ms=delay_ms)
         late.append(await started(mark, count) - submitted - delay_ms)
     assert min(late) >= -2, late
-    assert min(late) < 300, late
+    assert statistics.median(late) < 300, late
 
 
 async def test_delayed_jobs_start_in_the_order_of_their_times(bench: Bench) -> None:

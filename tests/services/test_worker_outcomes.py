@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import statistics
 from typing import Any
 
 import pytest
@@ -106,7 +107,7 @@ async def test_permanent_skips_the_retries(bench: Bench, name: str) -> None:
 async def test_retry_after_is_honoured_to_the_moment(bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Later than asked by the way through queue and pool only: an idle worker does not sleep through it.
 
-    The most punctual of a few shows it, whatever else this machine was busy with in between.
+    The median shows it, whatever else this machine was busy with now and then.
     """
     monkeypatch.setattr("dtq_worker.fetcher.LOOK_AROUND", (60.0, 60.0))
     await bench.worker()
@@ -117,7 +118,8 @@ async def test_retry_after_is_honoured_to_the_moment(bench: Bench, monkeypatch: 
     assert outcomes(job) == [*["retry"] * 4, "succeeded"]
     starts = [int(line[2]) for line in mark.lines]
     waits = [after - before for before, after in itertools.pairwise(starts)]
-    assert 300 <= min(waits) + 2 < 900, waits
+    assert min(waits) + 2 >= 300, waits
+    assert statistics.median(waits) < 900, waits
 
 
 async def test_retry_after_counts_against_the_retries(bench: Bench) -> None:

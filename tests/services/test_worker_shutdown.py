@@ -33,7 +33,7 @@ async def test_long_jobs_are_handed_back_uncounted(bench: Bench, name: str) -> N
     mark = bench.mark()
     job_id = await bench.submit(name, {"seconds": 60, "mark": mark}, timeout=100.0)
     await until("the handler runs", lambda: mark.lines)
-    assert await bench.stop(worker) < 40  # of the 60 s they would take
+    assert await bench.stop(worker) < 20  # neither the 60 s they would take, nor the 30 s that are the default
     job = await bench.view(job_id)
     assert (job.state, job.attempts) == ("queued", ())
 
@@ -85,7 +85,7 @@ async def test_claiming_stops_at_once(bench: Bench) -> None:
     await bench.is_in(running, "running")
     stopping = asyncio.create_task(bench.stop(worker))
     fetcher = worker._fetcher
-    await until("it claims no more", lambda: all(task.done() for task in fetcher._tasks) and not fetcher._inbox.offers)
+    await until("it claims no more", lambda: all(task.done() for task in fetcher._tasks) and not fetcher._inbox.offers, 3.5)
     late = await bench.submit("echo")
     gate.open()
     await stopping
@@ -96,7 +96,7 @@ async def test_claiming_stops_at_once(bench: Bench) -> None:
 async def test_an_idle_worker_stops_quickly_and_leaves_nothing(bench: Bench) -> None:
     worker = await bench.worker(shutdownseconds=30.0)
     await bench.run("echo")
-    assert await bench.stop(worker) < 20  # of the 30 s that jobs would have
+    assert await bench.stop(worker) < 4.5  # waiting for what does not come would take 5 s, or 10
     assert await bench.queue.client.zcard("dtq:{default}:workers") == 0
     for consumer in await bench.queue.client.xinfo_consumers(keys.lane("default", "n"), keys.GROUP):
         assert consumer["name"] != worker.name.encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dtq.queue import connection
+from dtq.queue import connection, wire
 
 __all__ = ["PATIENCE", "be_patient"]
 
@@ -13,3 +13,4 @@ PATIENCE = 60.0
 def be_patient() -> None:
     """From now on this process gives up a connection or an answer only then; services are processes of their own."""
     connection.CONNECT_TIMEOUT = connection.ANSWER_TIMEOUT = PATIENCE
+    vars(wire)["ANSWER_TIMEOUT"] = PATIENCE  # which has it by name

@@ -25,8 +25,8 @@ from faultkit.takeover import running_at
 __all__ = ["SCENARIO", "late_results"]
 
 NAME = "freeze"
-QUICK_LEASE = 6.0
-"""Of the short run, which other scenarios run beside: who is held up for some seconds is not to be taken for dead."""
+QUICK_LEASE = 2.6
+"""Of the short run: all stands still for longer than it, but not for as long as a call waits for its answer (5 s)."""
 LEASE = 4.0
 POLLS = 10
 PATIENCE = 120.0
