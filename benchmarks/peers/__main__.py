@@ -43,17 +43,20 @@ def machine() -> dict[str, Any]:
 def run_pass(mode: str, names: list[str], rounds: int, options: Options, document: dict[str, Any], out: Path) -> None:
     """All rounds of a pass: in each, every system has its turn, so that a slow hour of the machine hits them all."""
     found = document["passes"].setdefault(mode, {})
-    raw = document["raw"].setdefault(mode, [])
-    for name in names:
-        found[name] = without(found.get(name, {}), options.only) | {"when": time.strftime("%Y-%m-%d %H:%M")}
+    compared = "dtq" in names and (not options.only or "one" in options.only)
+    raw = [] if compared else document["raw"].get(mode, [])
     servers = Servers(mode)
     try:
         document["servers"] = servers.versions
         for number in range(rounds):
-            wait_quiet(options.quiet_s)
-            raw.append(raw_loop(servers.redis_url, max(1000, int(RAW_JOBS * min(1.0, options.scale)))))
+            if compared:
+                wait_quiet(options.quiet_s)
+                raw.append(raw_loop(servers.redis_url, max(1000, int(RAW_JOBS * min(1.0, options.scale)))))
+            document["raw"][mode] = raw
             for name in names:
                 began = time.monotonic()
+                if number == 0:
+                    found[name] = without(found.get(name, {}), options.only) | {"when": time.strftime("%Y-%m-%d %H:%M")}
                 Turn(name, SYSTEMS[name], servers, options, found[name]).run(mode, number)
                 log(f"{mode}, round {number + 1} of {rounds}: {name}, {time.monotonic() - began:.0f} s")
                 save(document, out)

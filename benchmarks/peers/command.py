@@ -11,6 +11,8 @@ from peers.turn import ROWS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks/results"
+WHOLE_ROUNDS = 3
+"""Rounds from which a run over everything replaces the results and plots there are."""
 
 
 def parse() -> argparse.Namespace:
@@ -40,7 +42,8 @@ def parse() -> argparse.Namespace:
             parser.error(f"unknown: {', '.join(wrong)}; there are {', '.join(known)}")
     arguments.whole = (
         set(arguments.only) == set(SYSTEMS) and set(arguments.passes) == set(PASSES) and not arguments.rows and not arguments.quick
-    )
+        and arguments.rounds >= WHOLE_ROUNDS and arguments.scale >= 1
+    )  # fmt: skip
     arguments.out = arguments.out or RESULTS / ("peers-quick.json" if arguments.quick else "peers.json")
     arguments.plots = arguments.plots or (REPOSITORY / "docs/images" if arguments.whole else arguments.out.parent)
     return arguments

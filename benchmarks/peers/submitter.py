@@ -69,7 +69,11 @@ class Submitter:
             self._process.stdin.flush()
         except BrokenPipeError:
             raise Dead(f"the submitting process has ended ({self._process.poll()})") from None
-        return read_answer(self._process, wait)
+        try:
+            return read_answer(self._process, wait)
+        except Dead:
+            end(self._process, 0)  # an answer that came later would be taken for that of the next command
+            raise
 
     def start_worker(self, argv: list[str], k: int, records: Path, nap_ms: float = 0) -> subprocess.Popen[bytes]:
         """Start worker process ``k``."""

@@ -18,6 +18,9 @@ DISTURBED = 0.15
 """A run in which others used more of the machine is dropped and done once more."""
 NAPS_MS = (1, 10)
 NAP_SECONDS = 3.0
+SEQ_SECONDS = 2.0
+WARM_UP = 500
+"""Submissions before those that are timed one by one."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def without(found: dict[str, Any], rows: frozenset[str]) -> dict[str, Any]:
     """What earlier runs found, but for ``rows``, which are measured anew; of no rows nothing is kept."""
     if not rows:
         return blank()
-    forgotten = {key for row in rows for key in ROWS[row]} | {"info", "errors"}
+    forgotten = {key for row in rows for key in ROWS[row]} | {"errors"}
     kept = {key: value for key, value in found.items() if key not in forgotten}
     naps = {ms: runs for ms, runs in found.get("naps", {}).items() if f"nap{ms}" not in rows}
     return blank() | kept | {"naps": naps}
@@ -98,9 +101,10 @@ class Turn:
     def _attempt(self, what: str, do: Callable[[], Any]) -> None:
         try:
             do()
-        except (Failed, Dead) as error:
-            log(f"  {self._name}, {what}: {str(error).splitlines()[0]}")
-            self._found["errors"].append(f"{what}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one system, the others have their turns
+            words = str(error) if isinstance(error, (Failed, Dead)) else f"{type(error).__name__}: {error}"
+            log(f"  {self._name}, {what}: {(words.splitlines() or [''])[0]}")
+            self._found["errors"].append(f"{what}: {words}")
         finally:
             self._servers.flush()
 
@@ -113,7 +117,7 @@ class Turn:
         except BaseException:
             sub.close()
             raise
-        self._found.setdefault("info", info)
+        self._found["info"] = info
         return sub, info
 
     def _fresh(self, sub: Submitter) -> None:
@@ -127,7 +131,7 @@ class Turn:
         try:
             if self._wanted("seq"):
                 self._fresh(sub)
-                self._found["seq"].append(sub.ask("seq", wait=self._options.timeout_s, n=min(2000, n)))
+                self._found["seq"].append(self._one_by_one(sub))
             for workers, kind in ((1, "one"), (2, "two")):
                 if self._wanted(kind):
                     self._attempt(f"{workers} worker(s)", lambda workers=workers, kind=kind: self._processed(sub, info, n, workers, kind))  # type: ignore[misc]
@@ -140,12 +144,21 @@ class Turn:
         finally:
             sub.close()
 
+    def _one_by_one(self, sub: Submitter) -> dict[str, Any]:
+        """For some seconds; the first calls, in which code is compiled and connections are made, do not count."""
+        warm = sub.ask("seq", wait=self._options.timeout_s, n=WARM_UP)
+        n = max(WARM_UP, int(SEQ_SECONDS * min(1.0, self._options.scale) * warm["n"] / warm["s"]))
+        return sub.ask("seq", wait=self._options.timeout_s, n=n)
+
     def _processed(self, sub: Submitter, info: dict[str, Any], n: int, workers: int, kind: str) -> None:
         def once() -> dict[str, Any]:
             self._found["bulk"].append(self._load(sub, n))
             return throughput(sub, self._servers, info, n, workers, self._path, self._options.timeout_s)
 
-        self._found[kind].append(self._undisturbed(kind, once))
+        run = self._undisturbed(kind, once)
+        if run["duplicates"]:
+            self._found["errors"].append(f"{workers} worker(s): {run['duplicates']} of {run['n']} jobs ran twice")
+        self._found[kind].append(run)
 
     def _undisturbed(self, what: str, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         found = once()

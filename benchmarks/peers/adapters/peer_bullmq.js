@@ -21,7 +21,7 @@ if (process.argv[2] === 'worker') {
     buf.writeDoubleLE(t, 16);
     fs.writeSync(fd, buf);
     if (nap) await sleep(nap);
-  }, { connection, concurrency: Number(process.env.BENCH_CONCURRENCY) || 100 });
+  }, { connection, concurrency: Number(process.env.BENCH_CONCURRENCY) || 200 });
   worker.on('error', (e) => console.error(e));
   process.on('SIGTERM', () => process.exit(0));
 } else {
@@ -33,7 +33,7 @@ if (process.argv[2] === 'worker') {
       delivery: 'at least once',
       guarantee: 'lock 30 s renewed by the worker, stalled jobs moved back to wait; completed by script after the handler',
       results: 'stored (job hash and completed set kept for ever, the default)',
-      worker_note: 'concurrency 100, Node ' + process.version,
+      worker_note: 'concurrency 200, Node ' + process.version,
       bulk_note: 'Queue.addBulk, 1000 a call',
       n: 60000,
       slots: [100, 500],

@@ -25,7 +25,7 @@ def work():
                 if NAP:
                     await asyncio.sleep(NAP)
 
-            await pgq.run(batch_size=CONCURRENCY or 100)
+            await pgq.run(batch_size=CONCURRENCY or 500)
 
     uvloop.run(main())
 
@@ -35,7 +35,7 @@ class PgqueuerPeer(Peer):
     broker = "postgres"
     guarantee = "row picked with a heartbeat, re-picked after 30 s without one; durable commits"
     results = "none (the job moves to the log table)"
-    worker_note = "batch_size 100, asyncpg pool, uvloop, LISTEN/NOTIFY"
+    worker_note = "batch_size 500, asyncpg pool, uvloop, LISTEN/NOTIFY"
     bulk_note = "Queries.enqueue with lists, 1000 a call"
     n = 60_000
 
