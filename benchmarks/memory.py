@@ -2,9 +2,9 @@
 
     python benchmarks/memory.py [--jobs 1000000]
 
-Jobs are `noop` with a payload of 100 bytes, submitted in batches of 1,000. Bytes: (used_memory - used_memory of the
-empty server) / jobs. Claim cost: time of claim(100) + finish(100) a job, the median of 30 calls, with 1,000 jobs queued
-and with all of them.
+Valkey keeps no file here. Jobs are `noop` with a payload of 100 bytes, submitted in batches of 1,000. Bytes:
+(used_memory - used_memory of the empty server) / jobs. Claim cost: time of claim(100) + finish(100) a job, the median of
+30 calls, with few jobs queued and with all of them.
 """
 
 from __future__ import annotations

@@ -37,7 +37,10 @@ RUNS = (
 
 def main() -> int:
     RESULTS.mkdir(exist_ok=True)
-    wanted = sys.argv[1:]
+    wanted, known = sys.argv[1:], [name for name, _command in RUNS]
+    if unknown := sorted(set(wanted) - set(known)):
+        print(f"unknown: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
     failed = []
     for name, command in RUNS:
         if wanted and name not in wanted:

@@ -1,0 +1,34 @@
+"""Every benchmark can be imported as it is, and says what it measures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "benchmarks"
+PROGRAMS = [path for path in sorted(FOLDER.glob("*.py")) if "ArgumentParser" in path.read_text()]
+
+
+def run(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(path), *arguments], capture_output=True, text=True, timeout=100, check=False)
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_it_explains_itself(path: Path) -> None:
+    found = run(path, "--help")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert "usage:" in found.stdout
+
+
+def test_a_benchmark_that_does_not_exist_is_refused() -> None:
+    found = run(FOLDER / "run.py", "latency", "memroy")
+    assert found.returncode == 2
+    assert "unknown: memroy; there are worker-1-process, " in found.stderr
+
+
+def test_all_that_make_bench_runs_are_there() -> None:
+    text = (FOLDER / "run.py").read_text()
+    assert all(f'"{path.name}"' in text for path in PROGRAMS if path.name not in {"scale_rows.py", "profile_paths.py", "worker_process.py"})
