@@ -1,4 +1,4 @@
-"""One worker process for the benchmarks: a no-op async handler, and one that sleeps. Started by worker_throughput.py."""
+"""One worker process for the benchmarks: a no-op async handler, and one that sleeps. For worker_throughput, latency and scale_queues."""
 
 from __future__ import annotations
 

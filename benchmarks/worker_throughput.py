@@ -87,7 +87,10 @@ async def bare_naps(slots: int, ms: float, seconds: float = 2.0) -> float:
     return count / seconds
 
 
-async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: int, kind: str, ms: float) -> dict[str, float]:
+async def run(
+    valkey: ValkeyServer, postgres: PostgresServer, jobs: int, slots: int, processes: int, kind: str, ms: float
+) -> dict[str, float]:
+    dsn = postgres.url
     settings = Settings(redisaddr=valkey.url, databaseurl=dsn)
     queue = await Queue.connect(settings)
     store = Store(dsn)
@@ -104,25 +107,29 @@ async def run(valkey: ValkeyServer, dsn: str, jobs: int, slots: int, processes: 
         )
         for _ in range(processes)
     ]
-    pids = [int(worker.stdout.readline().split()[1]) for worker in workers]
-    before = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(PG.pid)}
-    start = time.perf_counter()
-    for worker in workers:
-        worker.stdin.write("go\n")
-        worker.stdin.flush()
-    while True:
-        stats = (await queue.stats(["default"]))[0]
-        if stats.ready + stats.running + stats.outbox == 0:
-            break
-        await asyncio.sleep(0.02)
-    seconds = time.perf_counter() - start
-    after = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(PG.pid)}
+    try:
+        pids = [int(worker.stdout.readline().split()[1]) for worker in workers]
+        before = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(postgres.pid)}
+        start = time.perf_counter()
+        for worker in workers:
+            worker.stdin.write("go\n")
+            worker.stdin.flush()
+        while True:
+            stats = (await queue.stats(["default"]))[0]
+            if stats.ready + stats.running + stats.outbox == 0:
+                break
+            if any(worker.poll() is not None for worker in workers):
+                raise SystemExit(f"a worker has ended: {[worker.poll() for worker in workers]}")
+            await asyncio.sleep(0.02)
+        seconds = time.perf_counter() - start
+        after = {"worker": sum(map(cpu, pids)), "valkey": cpu(valkey.pid), "postgres": cpu(postgres.pid)}
+    finally:
+        for worker in workers:
+            worker.terminate()
+            worker.wait()
     async with store._pool.connection() as connection:
         cursor = await connection.execute("SELECT count(*) FROM dtq.jobs WHERE state = 'succeeded'")
         count = next(row[0] for row in await cursor.fetchall())
-    for worker in workers:
-        worker.terminate()
-        worker.wait()
     await store.close()
     await queue.close()
     assert count == jobs, f"{count} rows of {jobs} jobs"
@@ -139,21 +146,19 @@ def main() -> None:
     parser.add_argument("--ms", type=float, default=1.0)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
-    global PG
     folder = Path(tempfile.mkdtemp(prefix="dtq-bench-"))
     folder.chmod(0o755)
-    valkey = ValkeyServer(folder / "valkey", durable=True)
-    PG = PostgresServer(folder / "postgres")
+    valkey, postgres = ValkeyServer(folder / "valkey", durable=True), PostgresServer(folder / "postgres")
     rows = []
     try:
         valkey.start()
         redis.Redis.from_url(valkey.url).config_set("appendfsync", args.fsync)
-        PG.start()
-        migrate(PG.url)
+        postgres.start()
+        migrate(postgres.url)
         raw = raw_loop(valkey.url, args.jobs)
         print(f"raw redis-py loop: {raw:,.0f} jobs/s")
         for slots in map(int, args.slots.split(",")):
-            found = uvloop.run(run(valkey, PG.url, args.jobs, slots, args.processes, args.kind, args.ms))
+            found = uvloop.run(run(valkey, postgres, args.jobs, slots, args.processes, args.kind, args.ms))
             share = found["rate"] / raw
             print(f"{args.kind}, {args.processes} process(es), {slots} slots: {found['rate']:,.0f} jobs/s = {share:.2f} of raw")
             if args.kind == "nap":
@@ -164,14 +169,12 @@ def main() -> None:
             print(f"    CPU a job: {costs}", flush=True)
             rows.append({"slots": slots, "raw": raw, **found})
     finally:
-        PG.stop()
+        postgres.stop()
         valkey.stop()
         shutil.rmtree(folder, ignore_errors=True)
     if args.out:
         Path(args.out).write_text(json.dumps(rows, indent=1))
 
-
-PG: PostgresServer
 
 if __name__ == "__main__":
     main()
