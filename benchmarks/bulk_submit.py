@@ -14,6 +14,7 @@ import tempfile
 import time
 
 import redis
+from program import positive, run
 
 from dtq.client import Job, QueueClient
 from dtq.embedded import ValkeyServer
@@ -46,9 +47,9 @@ def submitted(url: str, jobs: int) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--jobs", type=int, default=200_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--fsync", default="always")
+    parser.add_argument("--jobs", type=positive, default=200_000)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--fsync", default="always", choices=["always", "everysec", "no"])
     options = parser.parse_args()
     ours, theirs, spent = [], [], []
     with tempfile.TemporaryDirectory() as folder:
@@ -73,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -26,6 +26,7 @@ from pathlib import Path
 
 import uvloop
 from PIL import Image
+from program import positive, run
 
 from dtq.client import AsyncQueueClient, Job
 from dtq.embedded import PostgresServer, ValkeyServer
@@ -88,9 +89,9 @@ async def measure(url: str, pool: Pool, folder: Path, images: int, rounds: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=200)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--side", type=int, default=2400)
+    parser.add_argument("--images", type=positive, default=200)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--side", type=positive, default=2400)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="dtq-bench-"))
@@ -123,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg
+from program import run
 
 from dtq.embedded import PostgresServer
 from dtq.job import Attempt, State, TerminalJob
@@ -106,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

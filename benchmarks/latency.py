@@ -24,6 +24,7 @@ from pathlib import Path
 import httpx
 import psutil
 import uvloop
+from program import positive, run
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -102,7 +103,7 @@ async def measure(valkey: str, dsn: str, args: argparse.Namespace) -> dict[str, 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--samples", type=positive, default=200)
     parser.add_argument("--idle", type=float, default=10)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

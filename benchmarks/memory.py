@@ -18,6 +18,7 @@ from pathlib import Path
 
 import msgspec
 import uvloop
+from program import positive, run
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -64,7 +65,7 @@ async def measure(url: str, jobs: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=1_000_000)
+    parser.add_argument("--jobs", type=positive, default=1_000_000)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dtq-bench-") as folder:
@@ -82,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -23,9 +23,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import program
 import psutil
 import psycopg
 import uvloop
+from program import numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -137,7 +139,7 @@ def show(found: dict[str, float]) -> None:
 
 async def run(servers: tuple[ValkeyServer, PostgresServer], args: argparse.Namespace) -> list[dict[str, float]]:
     found = []
-    for count in map(int, args.queues.split(",")):
+    for count in args.queues:
         found.append(await measure(servers, count, args))
         show(found[-1])
     return found
@@ -145,8 +147,8 @@ async def run(servers: tuple[ValkeyServer, PostgresServer], args: argparse.Names
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=200_000)
-    parser.add_argument("--queues", default="1,100,1000")
+    parser.add_argument("--jobs", type=positive, default=200_000)
+    parser.add_argument("--queues", type=numbers, default="1,100,1000")
     parser.add_argument("--idle", type=float, default=10)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -167,4 +169,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

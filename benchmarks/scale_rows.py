@@ -22,6 +22,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg
+from program import positive, run
 
 from dtq.embedded import PostgresServer
 from dtq.ids import parse_id
@@ -188,8 +189,8 @@ async def measure(dsn: str, args: argparse.Namespace) -> dict[str, object]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=10_000_000)
-    parser.add_argument("--samples", type=int, default=100)
+    parser.add_argument("--rows", type=positive, default=10_000_000)
+    parser.add_argument("--samples", type=positive, default=100)
     parser.add_argument("--plans", default="")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -210,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

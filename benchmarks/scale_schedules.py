@@ -21,8 +21,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import program
 import psutil
 import uvloop
+from program import numbers
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -112,7 +114,7 @@ async def measure(valkey: ValkeyServer, dsn: str, count: int, idle_s: float) -> 
 
 async def run(valkey: ValkeyServer, dsn: str, args: argparse.Namespace) -> list[dict[str, float]]:
     found = []
-    for count in map(int, args.schedules.split(",")):
+    for count in args.schedules:
         one = await measure(valkey, dsn, count, args.idle)
         found.append(one)
         print(
@@ -126,7 +128,7 @@ async def run(valkey: ValkeyServer, dsn: str, args: argparse.Namespace) -> list[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--schedules", default="1000,10000,100000")
+    parser.add_argument("--schedules", type=numbers, default="1000,10000,100000")
     parser.add_argument("--idle", type=float, default=10)
     parser.add_argument("--out", default="")
     args = parser.parse_args()
@@ -147,4 +149,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

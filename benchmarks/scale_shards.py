@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 import uvloop
+from program import numbers, positive, run
 from scale_workers import LEASE_MS, PAYLOAD, ended
 
 from dtq.config import Settings
@@ -81,14 +82,14 @@ def serve(folder: Path, shards: int) -> list[ValkeyServer]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=48_000)
-    parser.add_argument("--queues", type=int, default=12)
-    parser.add_argument("--shards", default="0,1,3,6")
+    parser.add_argument("--jobs", type=positive, default=48_000)
+    parser.add_argument("--queues", type=positive, default=12)
+    parser.add_argument("--shards", type=numbers, default="0,1,3,6")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     names = [f"orders-{number}" for number in range(args.queues)]
     results = []
-    for shards in map(int, args.shards.split(",")):
+    for shards in args.shards:
         folder = Path(tempfile.mkdtemp(prefix="dtq-bench-"))
         servers: list[ValkeyServer] = []
         try:
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -20,8 +20,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
+import program
 import psutil
 import uvloop
+from program import numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -130,7 +132,7 @@ async def run(url: str, pid: int | None, args: argparse.Namespace) -> list[dict[
     queue = await Queue.connect(Settings(redisaddr=url), connections=1024)
     found = []
     try:
-        for count in map(int, args.workers.split(",")):
+        for count in args.workers:
             one = await measure(queue, Meter(pid), count, args.jobs)
             found.append(one)
             print(
@@ -145,8 +147,8 @@ async def run(url: str, pid: int | None, args: argparse.Namespace) -> list[dict[
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=40_000)
-    parser.add_argument("--workers", default="1,10,50,200")
+    parser.add_argument("--jobs", type=positive, default=40_000)
+    parser.add_argument("--workers", type=numbers, default="1,10,50,200")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="dtq-bench-") as folder:
@@ -161,4 +163,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
+from program import positive, run
 
 from dtq.embedded import ValkeyServer
 
@@ -226,8 +227,8 @@ def measure(kinds: list[str], options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--rounds", type=positive, default=3)
+    parser.add_argument("--connections", type=positive, default=64)
     parser.add_argument("--serve", choices=["bare", "dtq", "memory"], help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--redis", default="", help=argparse.SUPPRESS)
@@ -239,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -22,9 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+import program
 import psutil
 import redis
 import uvloop
+from program import numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer
@@ -138,9 +140,9 @@ async def run(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--jobs", type=int, default=40_000)
-    parser.add_argument("--slots", default="10,100,500")
-    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--jobs", type=positive, default=40_000)
+    parser.add_argument("--slots", type=numbers, default="10,100,500")
+    parser.add_argument("--processes", type=positive, default=1)
     parser.add_argument("--fsync", default="always", choices=["always", "everysec"])
     parser.add_argument("--kind", default="noop", choices=["noop", "nap"])
     parser.add_argument("--ms", type=float, default=1.0)
@@ -157,7 +159,7 @@ def main() -> None:
         migrate(postgres.url)
         raw = raw_loop(valkey.url, args.jobs)
         print(f"raw redis-py loop: {raw:,.0f} jobs/s")
-        for slots in map(int, args.slots.split(",")):
+        for slots in args.slots:
             found = uvloop.run(run(valkey, postgres, args.jobs, slots, args.processes, args.kind, args.ms))
             share = found["rate"] / raw
             print(f"{args.kind}, {args.processes} process(es), {slots} slots: {found['rate']:,.0f} jobs/s = {share:.2f} of raw")
@@ -177,4 +179,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    program.run(main)

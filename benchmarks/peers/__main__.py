@@ -93,7 +93,8 @@ def main() -> int:
         (arguments.plots / name).write_text(text)
     print(report(document))
     log(f"{time.monotonic() - began:.0f} s; {arguments.out} and the table beside it; plots: {arguments.plots}; stderr of processes: {logs}")
-    return 1 if any(system["errors"] for systems in document["passes"].values() for system in systems.values()) else 0
+    measured = (document["passes"][mode][name] for mode in arguments.passes for name in names)
+    return 1 if any(error["failed"] for system in measured for error in system["errors"]) else 0
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from peers.turn import ROWS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RESULTS = REPOSITORY / "benchmarks/results"
+QUICK_SCALE = 0.5
+"""Fewer jobs would be done by DTQ's first worker before its second has started."""
 WHOLE_ROUNDS = 3
 """Rounds from which a run over everything replaces the results and plots there are."""
 
@@ -32,9 +34,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--plots", type=Path, default=None, help="folder of the plots; after a whole run docs/images")
     arguments = parser.parse_args()
     if arguments.quick:
-        arguments.rounds, arguments.scale, arguments.samples, arguments.quiet_wait = 1, min(arguments.scale, 0.2), 10, 0.0
+        arguments.rounds, arguments.scale, arguments.samples, arguments.quiet_wait = 1, min(arguments.scale, QUICK_SCALE), 10, 0.0
         arguments.queued = 2000
-    arguments.only = [name for name in arguments.only.split(",") if name] or list(SYSTEMS)
+    arguments.only = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(SYSTEMS)
     arguments.passes = [name for name in arguments.passes.split(",") if name] or (["memory"] if arguments.quick else list(PASSES))
     arguments.rows = [row for row in arguments.rows.split(",") if row]
     for names, known in ((arguments.only, SYSTEMS), (arguments.passes, PASSES), (arguments.rows, ROWS)):

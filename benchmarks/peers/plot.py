@@ -47,11 +47,12 @@ def svg(title: str, unit: str, series: Sequence[str], rows: Sequence[Row], *, lo
     height = TOP + step * len(rows) + 10
     plot = WIDTH - LEFT - RIGHT
     scale = f"{unit}, logarithmic scale" if logarithmic else unit
+    legend = [f"upper bar {series[0]}, lower bar {series[1]}"] if len(series) > 1 else []
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" font-family="sans-serif" font-size="12">',
         f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
         f'<text x="12" y="22" font-size="15" font-weight="bold">{escape(title)}</text>',
-        f'<text x="12" y="44" fill="#555">{escape(scale)}{escape("; " + " above ".join(series) if len(series) > 1 else "")}</text>',
+        f'<text x="12" y="44" fill="#555">{escape("; ".join([scale, *legend]))}</text>',
     ]
     for index, row in enumerate(rows):
         y = TOP + index * step

@@ -10,6 +10,9 @@ from peers.plot import Bar, Row, svg
 from peers.report import AT_MOST_ONCE, marked, percentile, rates, submitted
 
 DAGGER = f"{AT_MOST_ONCE} at most once"
+SPREAD = "whisker from the smallest to the largest"
+LEFT_OUT = "left out are those that never run them again, or not in the time waited for"
+BRIEFLY = {"memory": "Valkey without persistence", "everysec": "appendfsync everysec", "always": "appendfsync always"}
 Values = Callable[[dict[str, Any]], Sequence[float]]
 
 
@@ -35,25 +38,26 @@ def plots(document: dict[str, Any]) -> dict[str, str]:
     found = {}
     for mode, systems in document["passes"].items():
         found[f"peers-throughput-{mode}"] = svg(
-            "No-op jobs with one worker process and with two", f"jobs/s, pass {mode}; {DAGGER}", ("one", "two"),
+            "No-op jobs with one worker process and with two", f"jobs/s; {BRIEFLY[mode]}; {SPREAD}; {DAGGER}", ("one worker", "two"),
             rows(systems, lambda system: rates(system["one"]), lambda system: rates(system["two"])),
         )  # fmt: skip
     systems = document["passes"].get("memory", {})
     if systems:
         found |= {
             "peers-bulk": svg(
-                "Submitting in bulk from one process", f"jobs/s; {DAGGER}", ("bulk",), rows(systems, lambda s: submitted(s["bulk"]))
+                "Submitting in bulk from one process", f"jobs/s; {SPREAD}; {DAGGER}", ("bulk",),
+                rows(systems, lambda s: submitted(s["bulk"])),
             ),
             "peers-latency": svg(
-                "Idle: submitted until started, median and 99th percentile", "ms", ("latency",),
+                "Idle: submitted until started, median and 99th percentile", f"ms; {DAGGER}", ("latency",),
                 rows(systems, lambda s: s["latency_ms"], make=latency_bar, least=True), logarithmic=True,
             ),
             "peers-memory": svg(
-                "Memory that a queued job takes in Valkey, payload of 100 bytes", "bytes", ("bytes",),
+                "Memory that a queued job takes in Valkey, payload of 100 bytes", f"bytes; {DAGGER}", ("bytes",),
                 rows(systems, lambda s: [s["queued_bytes"]] if "queued_bytes" in s else [], least=True),
             ),
             "peers-recovery": svg(
-                "From kill -9 of a worker until its jobs run again", "s, as far as measured", ("seconds",),
+                "From kill -9 of a worker until its jobs run again", f"s; {LEFT_OUT}", ("seconds",),
                 rows(systems, lambda s: [s["recovery"]["last_s"]] if "last_s" in s.get("recovery", {}) else [], least=True),
             ),
         }  # fmt: skip

@@ -152,7 +152,7 @@ def report(document: dict[str, Any]) -> str:
     lines = [
         "# DTQ and other queues", "",
         f"{document['when']}: {document['processor']}, {document['cores']} cores, {document['memory_gb']} GB, {document['system']}, "
-        f"Python {document['python']}, {document.get('servers', '')}; {document['rounds']} rounds, {document['scale']:g} of the jobs.",
+        f"Python {document['python']}, {document.get('servers', '')}; {document['rounds']} rounds, jobs x {document['scale']:g}.",
         f"Median (smallest-largest). {AT_MOST_ONCE} at most once: in this setting the job of a killed worker is lost.", "",
     ]  # fmt: skip
     for mode, systems in document["passes"].items():
@@ -170,7 +170,7 @@ def report(document: dict[str, Any]) -> str:
     first: dict[str, Any] = next(iter(document["passes"].values()), {})
     lines += ["## Settings", "", *settings_table(first), ""]
     problems = [
-        f"- {mode}, {name}: {error.splitlines()[0]}"
+        f"- {mode}, {name}, {error['row']}: {(error['text'].splitlines() or [''])[0]}"
         for mode, systems in document["passes"].items()
         for name, found in systems.items()
         for error in found["errors"]

@@ -69,10 +69,11 @@ def without(found: dict[str, Any], rows: frozenset[str]) -> dict[str, Any]:
     """What earlier runs found, but for ``rows``, which are measured anew; of no rows nothing is kept."""
     if not rows:
         return blank()
-    forgotten = {key for row in rows for key in ROWS[row]} | {"errors"}
+    forgotten = {key for row in rows for key in ROWS[row]}
     kept = {key: value for key, value in found.items() if key not in forgotten}
     naps = {ms: runs for ms, runs in found.get("naps", {}).items() if f"nap{ms}" not in rows}
-    return blank() | kept | {"naps": naps}
+    errors = [error for error in found.get("errors", []) if error["row"] not in rows]
+    return blank() | kept | {"naps": naps, "errors": errors}
 
 
 class Turn:
@@ -84,27 +85,29 @@ class Turn:
 
     def run(self, mode: str, round_number: int) -> None:
         """All measurements of the pass ``mode``; what fails is noted under errors."""
-        self._attempt("submitting and running", lambda: self._throughput(mode == "memory", round_number))
+        self._attempt("start", lambda: self._throughput(mode == "memory", round_number))
         if mode != "memory":
             return
         for ms in NAPS_MS:
             if self._wanted(f"nap{ms}"):
-                self._attempt(f"jobs of {ms} ms", lambda ms=ms: self._naps(ms))  # type: ignore[misc]
+                self._attempt(f"nap{ms}", lambda ms=ms: self._naps(ms))  # type: ignore[misc]
         if round_number == 0 and self._wanted("queued") and "redis" in self._system.broker:
-            self._attempt("memory of a queued job", self._queued)
+            self._attempt("queued", self._queued)
         if round_number == 0 and self._wanted("recovery"):
             self._attempt("recovery", self._recovery)
 
     def _wanted(self, what: str) -> bool:
         return not self._options.only or what in self._options.only
 
-    def _attempt(self, what: str, do: Callable[[], Any]) -> None:
+    def _note(self, row: str, text: str, *, failed: bool) -> None:
+        log(f"  {self._name}, {row}: {(text.splitlines() or [''])[0]}")
+        self._found["errors"].append({"row": row, "text": text, "failed": failed})
+
+    def _attempt(self, row: str, do: Callable[[], Any]) -> None:
         try:
             do()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one system, the others have their turns
-            words = str(error) if isinstance(error, (Failed, Dead)) else f"{type(error).__name__}: {error}"
-            log(f"  {self._name}, {what}: {(words.splitlines() or [''])[0]}")
-            self._found["errors"].append(f"{what}: {words}")
+            self._note(row, str(error) if isinstance(error, (Failed, Dead)) else f"{type(error).__name__}: {error}", failed=True)
         finally:
             self._servers.flush()
 
@@ -130,22 +133,25 @@ class Turn:
         n = max(200, int(info["n"] * self._options.scale))
         try:
             if self._wanted("seq"):
-                self._fresh(sub)
-                self._found["seq"].append(self._one_by_one(sub))
+                self._attempt("seq", lambda: self._found["seq"].append(self._one_by_one(sub)))
             for workers, kind in ((1, "one"), (2, "two")):
                 if self._wanted(kind):
-                    self._attempt(f"{workers} worker(s)", lambda workers=workers, kind=kind: self._processed(sub, info, n, workers, kind))  # type: ignore[misc]
+                    self._attempt(kind, lambda workers=workers, kind=kind: self._processed(sub, info, n, workers, kind))  # type: ignore[misc]
             if everything and self._wanted("latency"):
-                self._fresh(sub)
-                samples = min(self._options.samples, info["samples"])
-                seen = latency(sub, info, samples, round_number, self._path, self._options.timeout_s)
-                self._found["latency_ms"] += seen["ms"]
-                self._found["idle_mb"].append(seen["idle_mb"])
+                self._attempt("latency", lambda: self._latency(sub, info, round_number))
         finally:
             sub.close()
 
+    def _latency(self, sub: Submitter, info: dict[str, Any], round_number: int) -> None:
+        self._fresh(sub)
+        samples = min(self._options.samples, info["samples"])
+        seen = latency(sub, info, samples, round_number, self._path, self._options.timeout_s)
+        self._found["latency_ms"] += seen["ms"]
+        self._found["idle_mb"].append(seen["idle_mb"])
+
     def _one_by_one(self, sub: Submitter) -> dict[str, Any]:
         """For some seconds; the first calls, in which code is compiled and connections are made, do not count."""
+        self._fresh(sub)
         warm = sub.ask("seq", wait=self._options.timeout_s, n=WARM_UP)
         n = max(WARM_UP, int(SEQ_SECONDS * min(1.0, self._options.scale) * warm["n"] / warm["s"]))
         return sub.ask("seq", wait=self._options.timeout_s, n=n)
@@ -157,15 +163,13 @@ class Turn:
 
         run = self._undisturbed(kind, once)
         if run["duplicates"]:
-            self._found["errors"].append(f"{workers} worker(s): {run['duplicates']} of {run['n']} jobs ran twice")
+            self._note(kind, f"{run['duplicates']} of {run['n']} jobs ran twice", failed=False)
         self._found[kind].append(run)
 
-    def _undisturbed(self, what: str, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    def _undisturbed(self, row: str, once: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         found = once()
         if self._options.quiet_s and found["foreign_share"] > DISTURBED:
-            note = f"{what}: a disturbed run (others used {found['foreign_share']:.0%} of the machine) was dropped"
-            log(f"  {self._name} {note}")
-            self._found["errors"].append(note)
+            self._note(row, f"a disturbed run (others used {found['foreign_share']:.0%} of the machine) was dropped", failed=False)
             found = once()
         return found
 

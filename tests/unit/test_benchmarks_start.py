@@ -32,3 +32,17 @@ def test_a_benchmark_that_does_not_exist_is_refused() -> None:
 def test_all_that_make_bench_runs_are_there() -> None:
     text = (FOLDER / "run.py").read_text()
     assert all(f'"{path.name}"' in text for path in PROGRAMS if path.name not in {"scale_rows.py", "profile_paths.py", "worker_process.py"})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["worker_throughput.py", "--jobs", "0"], "argument --jobs: 0: must be at least 1"),
+        (["worker_throughput.py", "--slots", "10,many"], "argument --slots: invalid numbers value: '10,many'"),
+        (["bulk_submit.py", "--fsync", "sometimes"], "argument --fsync: invalid choice: 'sometimes'"),
+    ],
+)
+def test_a_wrong_number_is_refused_before_anything_starts(arguments: list[str], words: str) -> None:
+    found = run(FOLDER / arguments[0], *arguments[1:])
+    assert found.returncode == 2
+    assert words in found.stderr

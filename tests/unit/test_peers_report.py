@@ -59,6 +59,10 @@ def test_recovery_is_measured_or_documented_or_never() -> None:
     assert recovered({}) == "-"
 
 
+def error(row: str, text: str = "it failed") -> dict[str, Any]:
+    return {"row": row, "text": text, "failed": True}
+
+
 def found(**more: Any) -> dict[str, Any]:
     notes = dict.fromkeys(("guarantee", "results", "worker_note", "bulk_note"), "as is")
     run = {"rate": 1000.0, "worker_us": 1.0, "redis_us": 2.0, "postgres_us": 0.0}
@@ -69,13 +73,15 @@ def test_every_table_of_the_report_is_whole_also_where_things_failed() -> None:
     document = {
         "when": "now", "processor": "p", "cores": 2, "memory_gb": 1, "system": "s", "python": "3", "rounds": 1, "scale": 1,
         "raw": {"memory": [5.0]},
-        "passes": {"memory": {"whole": found(), "failed": blank() | {"errors": ["no answer\ntrace"]}}, "always": {"whole": found()}},
+        "passes": {
+            "memory": {"whole": found(), "failed": blank() | {"errors": [error("one", "no answer\ntrace")]}}, "always": {"whole": found()},
+        },
     }  # fmt: skip
     text = report(document)
     for block in re.findall(r"(?:^\|.*\n?)+", text, flags=re.MULTILINE):
         assert len({line.count(" | ") for line in block.splitlines()}) == 1
     assert "| whole | 1,000 | - | - | 1,000 | - |" in text
-    assert "- memory, failed: no answer" in text
+    assert "- memory, failed, one: no answer" in text
     assert "dtq with one worker" not in text
     ours = report(document | {"raw": {"always": [2000.0]}, "passes": {"always": {"dtq": found()}}})
     assert "dtq with one worker makes 0.50 of it" in ours
@@ -90,8 +96,10 @@ def test_systems_are_complete() -> None:
 
 
 def test_rows_that_are_measured_again_are_forgotten_and_all_others_kept() -> None:
-    before = found(naps={"1": [{"slots": 1}], "10": [{"slots": 2}]}, latency_ms=[1.0], recovery={"last_s": 4.0}, errors=["old"])
+    before = found(
+        naps={"1": [{"slots": 1}], "10": [{"slots": 2}]}, latency_ms=[1.0], recovery={"last_s": 4.0}, errors=[error("nap1"), error("one")]
+    )
     after = without(before, frozenset({"nap1", "latency"}))
-    assert (after["naps"], after["latency_ms"], after["errors"]) == ({"10": [{"slots": 2}]}, [], [])
+    assert (after["naps"], after["latency_ms"], after["errors"]) == ({"10": [{"slots": 2}]}, [], [error("one")])
     assert (after["one"], after["bulk"], after["recovery"]) == (before["one"], before["bulk"], before["recovery"])
     assert without(before, frozenset()) == blank()
