@@ -31,7 +31,7 @@ def release(cluster: Cluster, namespace: Kubectl) -> Iterator[Release]:
     yield release
     release.helm("uninstall", release.name, "--wait", "--ignore-not-found")
     stop_pods(namespace)  # those that end would hold the claims
-    namespace("delete", "persistentvolumeclaims", "--all")
+    namespace("delete", "persistentvolumeclaims", "--all", seconds=300)
 
 
 def refused(release: Release, values: Json, chart: Path = CHART, *options: str) -> str:
