@@ -18,6 +18,7 @@ import fakeredis
 import msgspec
 import pytest
 import redis
+from faultkit.patience import LIMITS, PATIENCE
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -95,8 +96,8 @@ def backend(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(autouse=True)
 def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is busy with other tests is waited for: how long an answer may take is not asked here."""
-    for patience in ("connection.CONNECT_TIMEOUT", "connection.ANSWER_TIMEOUT", "wire.ANSWER_TIMEOUT"):
-        monkeypatch.setattr(f"dtq.queue.{patience}", 60.0)
+    for module, limit in LIMITS:
+        monkeypatch.setattr(module, limit, PATIENCE)
 
 
 @pytest.fixture

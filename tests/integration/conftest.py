@@ -9,10 +9,11 @@ from pathlib import Path
 import kopf
 import pytest
 from aiohttp.test_utils import TestServer
+from faultkit.patience import LIMITS, PATIENCE
 from kube_api import ApiServer, kubeconfig
 
 from dtq.config import Settings
-from dtq.queue import Queue
+from dtq.queue import Queue, connection
 from dtq.registry import load_registry
 from dtq.schedule.store import ScheduleStore
 from dtq_operator.accept import Acceptor
@@ -20,15 +21,12 @@ from dtq_operator.kube import Api
 from dtq_operator.metrics import Metrics
 from dtq_operator.sync import Syncer
 
-PATIENCE = 60.0
-"""Seconds that a server may take to answer: these tests are about what it answers, and on a busy machine it may be slow."""
-
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clients of Redis wait for longer than a service would."""
-    for limit in ("connection.CONNECT_TIMEOUT", "connection.ANSWER_TIMEOUT", "connection.SENTINEL_TIMEOUT", "wire.ANSWER_TIMEOUT"):
-        monkeypatch.setattr(f"dtq.queue.{limit}", PATIENCE)
+    """Clients of Redis wait for longer than a service would: these tests are about what is answered, and a busy machine is slow."""
+    for module, limit in (*LIMITS, (connection, "SENTINEL_TIMEOUT")):
+        monkeypatch.setattr(module, limit, PATIENCE)
 
 
 @pytest.fixture
