@@ -14,7 +14,7 @@ import tempfile
 import time
 
 import redis
-from program import positive, run
+from program import launch, positive
 
 from dtq.client import Job, QueueClient
 from dtq.embedded import ValkeyServer
@@ -74,4 +74,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

@@ -26,7 +26,7 @@ from pathlib import Path
 
 import uvloop
 from PIL import Image
-from program import positive, run
+from program import launch, positive
 
 from dtq.client import AsyncQueueClient, Job
 from dtq.embedded import PostgresServer, ValkeyServer
@@ -69,7 +69,7 @@ async def queued_rate(client: AsyncQueueClient, images: int) -> float:
         left = stats.ready + stats.running + stats.outbox
         if left == 0:
             break
-        await asyncio.sleep(max(0.005, left * 0.005))  # seldom while much is left: each look takes CPU that the images could use
+        await asyncio.sleep(left * 0.005)  # seldom while much is left: each look takes CPU that the images could use
     seconds = time.perf_counter() - began
     if stats.dead:
         raise SystemExit(f"{stats.dead} jobs have failed")
@@ -124,4 +124,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

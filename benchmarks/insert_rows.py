@@ -17,7 +17,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from program import run
+from program import launch
 
 from dtq.embedded import PostgresServer
 from dtq.job import Attempt, State, TerminalJob
@@ -107,4 +107,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

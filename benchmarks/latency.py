@@ -24,7 +24,7 @@ from pathlib import Path
 import httpx
 import psutil
 import uvloop
-from program import positive, run
+from program import launch, positive
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -127,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 import uvloop
-from program import positive, run
+from program import launch, positive
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -83,4 +83,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

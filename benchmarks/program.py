@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 
-__all__ = ["numbers", "positive", "run"]
+__all__ = ["launch", "numbers", "positive"]
 
 
 def positive(text: str) -> int:
@@ -23,7 +23,7 @@ def numbers(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def run(main: Callable[[], None]) -> None:
+def launch(main: Callable[[], None]) -> None:
     """Run it; SIGTERM and Ctrl-C end it with what it has started, and remove what it has made."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:

@@ -23,11 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import program
 import psutil
 import psycopg
 import uvloop
-from program import numbers, positive
+from program import launch, numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -88,7 +87,7 @@ async def measure(servers: tuple[ValkeyServer, PostgresServer], count: int, args
     queue = await Queue.connect(Settings(redisaddr=valkey.url))
     await queue.client.flushall()
     with psycopg.connect(postgres.url) as connection:
-        [(stored,)] = connection.execute("SELECT count(*) FROM dtq.jobs").fetchall()
+        connection.execute("TRUNCATE dtq.jobs")
     names = [f"queue-{n}" for n in range(count)]
     each = NewJob("noop", PAYLOAD)
     for first in range(0, count, 32):
@@ -112,7 +111,7 @@ async def measure(servers: tuple[ValkeyServer, PostgresServer], count: int, args
         before, began = reading(pids), time.perf_counter()
         worker.stdin.write("go\n")
         worker.stdin.flush()
-        await rows(postgres.url, stored + args.jobs)
+        await rows(postgres.url, args.jobs)
         seconds, after = time.perf_counter() - began, reading(pids)
         found: dict[str, Any] = {"queues": count, "rate": args.jobs / seconds}
         found |= {f"{name}_us": (after[name] - before[name]) / args.jobs * 1e6 for name in pids}
@@ -169,4 +168,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    launch(main)

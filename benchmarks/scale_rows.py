@@ -22,7 +22,7 @@ from pathlib import Path
 
 import msgspec
 import psycopg
-from program import positive, run
+from program import launch, positive
 
 from dtq.embedded import PostgresServer
 from dtq.ids import parse_id
@@ -211,4 +211,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

@@ -21,10 +21,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import program
 import psutil
 import uvloop
-from program import numbers
+from program import launch, numbers
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer, free_port
@@ -149,4 +148,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    launch(main)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import psutil
 import uvloop
-from program import numbers, positive, run
+from program import launch, numbers, positive
 from scale_workers import LEASE_MS, PAYLOAD, ended
 
 from dtq.config import Settings
@@ -109,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

@@ -20,10 +20,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import msgspec
-import program
 import psutil
 import uvloop
-from program import numbers, positive
+from program import launch, numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
@@ -163,4 +162,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    launch(main)

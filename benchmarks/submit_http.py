@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import uvloop
-from program import positive, run
+from program import launch, positive
 
 from dtq.embedded import ValkeyServer
 
@@ -240,4 +240,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    launch(main)

@@ -22,11 +22,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import program
 import psutil
 import redis
 import uvloop
-from program import numbers, positive
+from program import launch, numbers, positive
 
 from dtq.config import Settings
 from dtq.embedded import PostgresServer, ValkeyServer
@@ -179,4 +178,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    program.run(main)
+    launch(main)
