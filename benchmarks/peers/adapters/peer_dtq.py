@@ -34,7 +34,7 @@ class DtqPeer(Peer):
     guarantee = "lease of the worker renewed, a silent worker's jobs are given to others; ended by a script that checks the claim"
     results = "stored for RESULTTTL, and a row in PostgreSQL for every job"
     worker_note = "WORKERCOUNT 100, python -m dtq_worker; beside it a scheduler, which counts as worker in CPU"
-    bulk_note = "QueueClient.submit_many"
+    bulk_note = "QueueClient.submit_many; one by one QueueClient.submit"
     n = 120_000
     slots = (10, 100, 500)
 
@@ -42,23 +42,23 @@ class DtqPeer(Peer):
         from dtq.storage.migrate import migrate  # not at the top: a worker imports this file, and needs no SQLAlchemy
 
         migrate(PG_DSN)
-        self.client, self.bulk_client = AsyncQueueClient(REDIS_URL), QueueClient(REDIS_URL)
+        self.client, self.blocking = AsyncQueueClient(REDIS_URL), QueueClient(REDIS_URL)
         self.database = psycopg.connect(PG_DSN, autocommit=True)
 
     async def prepare(self) -> None:
         """New clients: they remember which queues there are, and the server has just been emptied."""
         self.database.execute("TRUNCATE dtq.jobs")
         await self.client.close()
-        self.bulk_client.close()
-        self.client, self.bulk_client = AsyncQueueClient(REDIS_URL), QueueClient(REDIS_URL)
+        self.blocking.close()
+        self.client, self.blocking = AsyncQueueClient(REDIS_URL), QueueClient(REDIS_URL)
         await self.client.queue()
-        self.bulk_client.queue()
+        self.blocking.queue()
 
     def bulk(self, n: int) -> None:
-        self.bulk_client.submit_many(Job("noop", {"i": i, "t": 0.0}) for i in range(n))
+        self.blocking.submit_many(Job("noop", {"i": i, "t": 0.0}) for i in range(n))
 
     def one(self, i: int, t: Any) -> Any:
-        return self.client.submit(Job("noop", {"i": i, "t": t}))
+        return self.blocking.submit(Job("noop", {"i": i, "t": t}))
 
     async def left(self) -> int:
         stats = await self.client.queue()

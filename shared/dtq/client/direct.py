@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from itertools import islice
 from typing import Any, Self, TypeVar, overload
 
 import uvloop
 
 from dtq.client.calls import batch_body
+from dtq.client.line import Line, run_through
 from dtq.client.spec import Job, body_of, new_job
 from dtq.config import Settings
 from dtq.errors import NotFound
@@ -20,6 +23,7 @@ from dtq.queue import Queue, QueueStats, Submitted
 from dtq.queue.engine import Batch
 from dtq.registry import Registry
 from dtq.requests import Requests
+from dtq.sentinel import SCHEME
 
 __all__ = ["AsyncQueueClient", "QueueClient", "Receipts"]
 
@@ -160,13 +164,36 @@ class AsyncQueueClient:
 
 
 class QueueClient:
-    """:class:`AsyncQueueClient` for programs without an event loop; it runs one in a thread. Safe to share between threads."""
+    """:class:`AsyncQueueClient` for programs without an event loop; it runs one in a thread. Safe to share between threads.
+
+    A process that is forked off may go on using it.
+    """
 
     def __init__(self, url: str, *, registry: Registry | None = None, settings: Settings | None = None) -> None:
-        self._client = AsyncQueueClient(url, registry=registry, settings=settings)
+        self._new_client = partial(AsyncQueueClient, url, registry=registry, settings=settings)
+        self._lock = threading.Lock()
+        self._forebears: list[asyncio.AbstractEventLoop] = []
+        """Loops of processes that this one was forked from: there is nothing to end here, and uvloop wants them kept."""
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._client = self._new_client()
+        self._queue: Queue | None = None
+        self._line: Line | None = None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dtq-client", daemon=True)
         self._thread.start()
+
+    @property
+    def _own(self) -> AsyncQueueClient:
+        """The client whose loop runs in this process."""
+        if self._pid != os.getpid():
+            with self._lock:
+                if self._pid != os.getpid():
+                    self._forebears.append(self._loop)
+                    self._start()
+        return self._client
 
     def __enter__(self) -> Self:
         return self
@@ -176,8 +203,12 @@ class QueueClient:
 
     def close(self) -> None:
         """Close the connections and end the thread."""
+        client = self._own
         if not self._loop.is_closed():
-            self._run(self._client.close())
+            self._run(client.close())
+            if self._line is not None:
+                self._line.close()
+            self._queue = self._line = None
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -185,13 +216,30 @@ class QueueClient:
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
+    def _connected(self) -> Queue:
+        client = self._own
+        if self._queue is None:
+            queue = self._run(client._connected())
+            if not queue.settings.redis_url.startswith(SCHEME):
+                self._line = Line(queue.settings.redis_url)
+            self._queue = queue
+        return self._queue
+
     def submit(self, job: Job) -> Submitted:
         """See :meth:`AsyncQueueClient.submit`."""
-        return self._run(self._client.submit(job))
+        queue = self._connected()
+        batch = queue.batch(self._client._new_jobs([job]))
+        line = self._line
+        if line is not None and queue.takes_one_call(batch):
+            answers = run_through(queue.put(batch, line.call))
+        else:
+            answers = self._run(queue.send(batch))
+        [done] = batch.submitted(answers)
+        return done
 
     def submit_many(self, jobs: Iterable[Job]) -> Receipts:
         """See :meth:`AsyncQueueClient.submit_many`."""
-        queue = self._run(self._client._connected())
+        queue = self._connected()
         source, receipts = iter(jobs), Receipts()
         under_way: tuple[Batch, Future[list[Any]]] | None = None
         try:
@@ -210,20 +258,20 @@ class QueueClient:
 
     def get(self, job_id: str) -> JobView:
         """See :meth:`AsyncQueueClient.get`."""
-        return self._run(self._client.get(job_id))
+        return self._run(self._own.get(job_id))
 
     def wait(self, job_id: str, timeout: float) -> JobView:
         """See :meth:`AsyncQueueClient.wait`."""
-        return self._run(self._client.wait(job_id, timeout))
+        return self._run(self._own.wait(job_id, timeout))
 
     def cancel(self, job_id: str) -> State:
         """See :meth:`AsyncQueueClient.cancel`."""
-        return self._run(self._client.cancel(job_id))
+        return self._run(self._own.cancel(job_id))
 
     def retry(self, job_id: str) -> Submitted:
         """See :meth:`AsyncQueueClient.retry`."""
-        return self._run(self._client.retry(job_id))
+        return self._run(self._own.retry(job_id))
 
     def queue(self, name: str = "default") -> QueueStats:
         """See :meth:`AsyncQueueClient.queue`."""
-        return self._run(self._client.queue(name))
+        return self._run(self._own.queue(name))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
@@ -212,6 +212,21 @@ class Queue:
             reply = await scripts.load("submit").run(self.client, batch.names, batch.args)
         except ResponseError as error:
             await self._release(reserved)
+            raise _refusal(error, batch.names) from error
+        return list(reply[1:])
+
+    def takes_one_call(self, batch: Batch) -> bool:
+        """Whether :meth:`put` will do for a batch: no queue is to be registered, no key to be bound, no replica to be waited for."""
+        if self.cluster or self._unsure or replicas_of(self.client):
+            return False
+        now, known = time.monotonic(), self._known
+        return all(known.get(name, 0.0) > now for name in batch.names) and all(job.idempotency_key is None for job in batch.jobs)
+
+    async def put(self, batch: Batch, call: Callable[..., Awaitable[Any]]) -> list[Any]:
+        """:meth:`send` through ``call(*command)``, for a batch that takes one call."""
+        try:
+            reply = await scripts.load("submit").run_by(call, batch.names, batch.args)
+        except ResponseError as error:
             raise _refusal(error, batch.names) from error
         return list(reply[1:])
 

@@ -1,0 +1,192 @@
+"""Single submissions of QueueClient, which go from the caller's own thread."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+from hiredis import Reader
+
+from dtq.client import Job, QueueClient
+from dtq.client.line import Line, run_through
+from dtq.config import Settings
+from dtq.embedded import ValkeyServer
+from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+
+PATIENCE = 60.0
+"""Seconds that anything may take that is bound to happen."""
+
+FORK = """\
+import os, signal, sys
+from dtq.client import Job, QueueClient
+
+signal.alarm(60)
+with QueueClient(sys.argv[1]) as dtq:
+    for n in range(2):
+        dtq.submit(Job("noop", n))
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(60)
+        for n in range(3):
+            dtq.submit(Job("noop", n))
+        print(dtq.queue().ready, flush=True)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+    dtq.submit(Job("noop", n))
+    print(dtq.queue().ready)
+"""
+
+
+@pytest.fixture
+def dtq(redis_url: str) -> Iterator[QueueClient]:
+    with QueueClient(redis_url) as client:
+        client.submit(Job("noop", {}))  # it registers the queue, on the client's loop
+        yield client
+
+
+@pytest.fixture
+def on_the_loop(dtq: QueueClient, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What goes by way of the client's loop."""
+    seen: list[Any] = []
+    run = dtq._run
+
+    def note(work: Any) -> Any:
+        seen.append(work.__qualname__)
+        return run(work)
+
+    monkeypatch.setattr(dtq, "_run", note)
+    return seen
+
+
+def test_a_plain_job_needs_no_loop(dtq: QueueClient, on_the_loop: list[Any]) -> None:
+    ids = [dtq.submit(Job("noop", n, priority="high", timeout=3.0)).id for n in range(5)]
+    assert on_the_loop == []
+    views = [dtq.get(job_id) for job_id in ids]
+    assert [(view.payload, view.priority, view.timeout) for view in views] == [(b"%d" % n, "high", 3.0) for n in range(5)]
+
+
+def test_keys_and_new_queues_go_by_the_loop(dtq: QueueClient, on_the_loop: list[Any], redis_url: str) -> None:
+    first = dtq.submit(Job("noop", 1, idempotency_key="k"))
+    assert dtq.submit(Job("noop", 1, idempotency_key="k")).id == first.id
+    with pytest.raises(IdempotencyConflict):
+        dtq.submit(Job("noop", 2, idempotency_key="k"))
+    dtq.submit(Job("noop", {}, queue="other"))
+    assert on_the_loop == ["Queue.send"] * 4
+    assert redis.Redis.from_url(redis_url).sismember("dtq:queues", "other")
+
+
+def test_a_full_queue(redis_url: str) -> None:
+    with QueueClient(redis_url, settings=Settings(maxqueuelength=3)) as dtq:
+        for n in range(3):
+            dtq.submit(Job("noop", n))
+        for _ in range(2):
+            with pytest.raises(QueueFull):
+                dtq.submit(Job("noop", 4))
+        assert dtq.queue().ready == 3
+        assert len(dtq._line._free) == 1  # type: ignore[union-attr]  # an answer like any other: the connection stays
+
+
+def test_a_server_that_forgot_the_script(dtq: QueueClient, on_the_loop: list[Any], redis_url: str) -> None:
+    dtq.submit(Job("noop", 1))
+    redis.Redis.from_url(redis_url).script_flush()
+    dtq.submit(Job("noop", 2))
+    assert on_the_loop == []
+    assert dtq.queue().ready == 3
+
+
+def test_threads_share_a_client(dtq: QueueClient) -> None:
+    together = threading.Barrier(8)
+
+    def submit(thread: int) -> list[str]:
+        together.wait(PATIENCE)
+        return [dtq.submit(Job("noop", [thread, n])).id for n in range(50)]
+
+    with ThreadPoolExecutor(8) as threads:
+        ids = [job_id for found in threads.map(submit, range(8)) for job_id in found]
+    assert len(set(ids)) == 400
+    assert [dtq.get(job_id).payload for job_id in ids] == [b"[%d,%d]" % (thread, n) for thread in range(8) for n in range(50)]
+
+
+def test_connections_that_the_server_closed(dtq: QueueClient, redis_url: str) -> None:
+    dtq.submit(Job("noop", 1))
+    redis.Redis.from_url(redis_url).client_kill_filter(_type="normal", skipme=True)
+    dtq.submit(Job("noop", 2))
+    assert len(dtq._line._free) == 1  # type: ignore[union-attr]
+
+
+def test_a_server_that_goes_and_comes(tmp_path: Path, unused_tcp_port: int) -> None:
+    server = ValkeyServer(tmp_path / "valkey", unused_tcp_port)
+    server.start()
+    try:
+        with QueueClient(server.url) as dtq:
+            dtq.submit(Job("noop", 1))
+            dtq.submit(Job("noop", 2))
+            server.stop()
+            with pytest.raises(QueueUnavailable):
+                dtq.submit(Job("noop", 3))
+            server.start()
+            dtq.submit(Job("noop", 4))
+            assert dtq.queue().ready == 3
+    finally:
+        server.stop()
+
+
+def test_a_server_that_dies_before_it_answers() -> None:
+    """The connection is given up: the next call must not take a late answer for its own."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        line = Line(f"redis://127.0.0.1:{server.getsockname()[1]}")
+
+        def serve() -> None:
+            for answer in (b"", b":7\r\n"):
+                connection, _ = server.accept()
+                commands = Reader()  # they have the form of answers
+                with connection:
+                    asked = b""
+                    while asked != b"ECHO":
+                        commands.feed(connection.recv(4096))
+                        while command := commands.gets():
+                            asked = command[0]
+                            connection.sendall(answer if asked == b"ECHO" else b"+OK\r\n")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        with pytest.raises(redis.ConnectionError):
+            run_through(line.call("ECHO", "1"))
+        assert run_through(line.call("ECHO", "2")) == 7
+        thread.join(PATIENCE)
+        line.close()
+
+
+def test_a_forked_process_goes_on(redis_url: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, redis_url], capture_output=True, text=True, timeout=2 * PATIENCE)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (["5", "6"], "", 0)
+
+
+def test_closed_is_closed(redis_url: str) -> None:
+    with QueueClient(redis_url) as dtq:
+        dtq.submit(Job("noop", 1))
+    with pytest.raises(RuntimeError, match="closed"):
+        dtq.submit(Job("noop", 2))
+
+
+def test_one_core_is_left_to_the_server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look for the answer would keep it from running."""
+    monkeypatch.setattr("dtq.client.line._cores", lambda: 1)
+    line = Line(redis_url)
+    assert [run_through(line.call("PING")) for _ in range(3)] == [b"PONG"] * 3
+    assert not line._soon
+    line.close()
+
+
+def test_nothing_may_suspend() -> None:
+    with pytest.raises(RuntimeError, match="waits"):
+        run_through(asyncio.sleep(0))
