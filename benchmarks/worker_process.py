@@ -11,6 +11,7 @@ import time
 import uvloop
 from pydantic import BaseModel
 
+from dtq import garbage
 from dtq.config import load_settings
 from dtq.queue import Queue
 from dtq.registry import JobType, handler, load_registry
@@ -64,6 +65,7 @@ async def serve() -> None:
     await store.ping()
     print("ready", os.getpid(), flush=True)
     sys.stdin.readline()
+    garbage.settle()
     worker.start()
     await stop.wait()
     await worker.stop()

@@ -12,7 +12,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from dtq import log
+from dtq import garbage, log
 from dtq.blobs import BlobStore
 from dtq.config import Settings, load_settings
 from dtq.errors import ConfigError, StoreUnavailable, Unavailable
@@ -60,6 +60,7 @@ async def serve(settings: Settings, registry: Registry, modules: list[str]) -> N
             await probe.start()
         except OSError as error:
             raise ConfigError(f"METRICSADDR={settings.metricsaddr!r}: {error}; choose another address") from error
+        garbage.settle()
         worker.start()
         await stop.wait()
         await worker.stop()
