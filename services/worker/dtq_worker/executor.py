@@ -29,6 +29,7 @@ from dtq_worker.pool import HandlerProcesses
 from dtq_worker.process import ProcessDied
 from dtq_worker.progress import Progress
 from dtq_worker.slots import Running, Seat, current
+from dtq_worker.ticker import Ticker, wanted
 from dtq_worker.values import encode_result
 
 __all__ = ["Executor"]
@@ -84,6 +85,9 @@ class Executor:
         self._watch: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
         self._pace = Pace()
+        self._count = 0
+        """Attempts that have ended."""
+        self._ticker = Ticker()
         self.active: dict[Key, Running] = {}
         """Every claim in a slot or about to start. By claim, not by id: a job whose lease was lost can come back here while
         its handler still runs."""
@@ -166,6 +170,7 @@ class Executor:
     def _release(self, running: Running, outcome: Outcome) -> None:
         self.active.pop(key_of(running.job), None)
         self._pace.ended()
+        self._count += 1
         try:
             self._end(running, outcome)
         finally:
@@ -273,9 +278,18 @@ class Executor:
 
     async def _watch_deadlines(self) -> None:
         """End handlers on the loop that run past their timeout. Those in processes are killed by their pool."""
+        try:
+            await self._watch_active()
+        finally:
+            self._ticker.turn(on=False)
+
+    async def _watch_active(self) -> None:
+        now = time.monotonic()
         while self.active:
+            before, ended = now, self._count
             await asyncio.sleep(WATCH_INTERVAL)
             now = time.monotonic()
+            self._ticker.turn(on=wanted(self._count - ended, now - before, len(self._runners)))
             self._return_overdue(now)
             for running in list(self.active.values()):
                 if running.deadline is not None and running.deadline <= now:
