@@ -88,7 +88,7 @@ class Nothing(BaseModel):
 
 
 async def _until(holds: Callable[[], bool]) -> None:
-    while not holds():
+    while not holds():  # noqa: ASYNC110 - there is no event to wait for
         await asyncio.sleep(0.01)
 
 
