@@ -1,6 +1,6 @@
 """A CPU-bound job: image_resize through one worker, against Pillow called in a loop by one process on each core.
 
-    python benchmarks/image_resize.py [--images 200] [--rounds 3] [--side 2400]
+    python benchmarks/image_resize.py [--images 600] [--rounds 3] [--side 2400]
 
 Each image is a JPEG file of side x 3/4 side pixels, made 800 wide. The bare loop reads the file, calls ``Image.thumbnail``,
 which does the same to the pixels as the handler, and writes the result. DTQ has its whole guarantee on: Valkey with
@@ -89,7 +89,7 @@ async def measure(url: str, pool: Pool, folder: Path, images: int, rounds: int) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=positive, default=200)
+    parser.add_argument("--images", type=positive, default=600)
     parser.add_argument("--rounds", type=positive, default=3)
     parser.add_argument("--side", type=positive, default=2400)
     parser.add_argument("--out", default="")

@@ -8,6 +8,7 @@ A blob appears whole or not at all: writers never leave half of one under its na
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -122,9 +123,14 @@ class BlobStore:
         Raises:
             BlobTooLarge: it has more than ``max_bytes``; nothing was read.
         """
+        path = self.local_path(key)
+        if path is not None:  # a tenth of the time that obstore's threads take
+            with _translated(key), path.open("rb") as file:
+                _limit(BlobInfo(key, os.fstat(file.fileno()).st_size, None), max_bytes)
+                return file.read()
         with _translated(key):
-            store, path = self._open(key)
-            result = obstore.get(store, path)
+            store, name = self._open(key)
+            result = obstore.get(store, name)
             _limit(_info(key, result.meta), max_bytes)
             return bytes(result.bytes())
 

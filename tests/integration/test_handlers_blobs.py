@@ -81,6 +81,13 @@ def test_a_local_blob_has_a_path(tmp_path: Path) -> None:
     assert BlobStore.from_url("memory:///").local_path("k") is None
 
 
+def test_a_folder_of_blobs_is_no_blob(tmp_path: Path) -> None:
+    blobs = BlobStore.from_url(f"file://{tmp_path}")
+    blobs.put("folder/a.txt", b"x")
+    with pytest.raises(BlobNotFound):
+        blobs.get("folder", 100)
+
+
 def test_a_relative_url_starts_at_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     BlobStore.from_url("file://./.data/blobs").put("k", b"x")

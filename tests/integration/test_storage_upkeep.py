@@ -13,12 +13,14 @@ from pathlib import Path
 import msgspec
 import psycopg
 import pytest
+from psycopg_pool import AsyncConnectionPool
 
 from dtq.embedded import PostgresServer, free_port
 from dtq.errors import StoreUnavailable
 from dtq.job import State, TerminalJob
-from dtq.storage import JobFilter, Store
+from dtq.storage import JobFilter, Store, pool
 from dtq.storage.migrate import migrate
+from dtq.storage.pool import Connection
 from dtq.storage.times import DAY_MS
 
 
@@ -232,6 +234,25 @@ async def test_a_store_without_its_table_is_unavailable(own_server: PostgresServ
     with pytest.raises(StoreUnavailable):
         await store.insert([job(now_ms())])
     await store.close()
+
+
+async def test_a_connection_that_was_just_of_use_is_not_asked_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Connection] = []
+    check = AsyncConnectionPool.check_connection
+
+    async def count(connection: Connection) -> None:
+        asked.append(connection)
+        await check(connection)
+
+    monkeypatch.setattr(AsyncConnectionPool, "check_connection", count)
+    monkeypatch.setattr(pool, "FRESH_SECONDS", 3600.0)
+    for _ in range(3):
+        await store.ping()
+    assert len(asked) == 1  # a new connection
+    monkeypatch.setattr(pool, "FRESH_SECONDS", 0.0)
+    await store.ping()
+    assert len(asked) == 2
+    assert asked[0] is asked[1]
 
 
 async def eventually_answers(store: Store, seconds: float = 60.0) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,10 +12,12 @@ from redis.exceptions import ResponseError
 
 from dtq.errors import Permanent, QueueDamaged, QueueUnavailable
 from dtq.job import JobError, TerminalJob
+from dtq.queue import keys
 from dtq.queue.claims import ClaimedJob, Finish, Finished
 from dtq.retry import Backoff
 from dtq_worker import recorder, reporter
 from dtq_worker.outcome import Ending, Outcome, Policy, conclude
+from dtq_worker.progress import Progress
 from dtq_worker.recorder import Recorder
 from dtq_worker.reporter import Reporter
 
@@ -226,6 +229,56 @@ async def test_rows_that_cannot_be_stored_are_left_to_the_outbox() -> None:
     assert [found.id for found in store.rows] == ["2-default"]
     assert client.cleared == ["dtq:{default}:done:2-default within 1000 ms", "dtq:{default}:outbox 2-1"]
     assert not keeper.failing
+
+
+@pytest.mark.parametrize("why", ["nothing runs", "many rows"])
+async def test_rows_wait_for_others_while_jobs_run(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "TURN", 0.001)
+    monkeypatch.setattr(recorder, "GATHER", 3600.0)
+    store, running = FakeStore(), True
+    keeper = Recorder(store, FakeClient(), 1000, lambda: running)
+    for number in range(3):
+        keeper.add("default", f"{number}-1", [row(number)], 100)
+        await asyncio.sleep(0.01)
+    assert store.rows == []
+    if why == "nothing runs":
+        running = False
+    else:
+        keeper.add("default", "9-1", [row(number) for number in range(10, 10 + recorder.MANY)], 100)
+    task: Any = keeper._task
+    await asyncio.wait_for(task, 60)
+    assert len(store.rows) == (3 if why == "nothing runs" else 3 + recorder.MANY)
+
+
+async def test_rows_wait_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "TURN", 0.001)
+    monkeypatch.setattr(recorder, "GATHER", 0.005)
+    store = FakeStore()
+    keeper = Recorder(store, FakeClient(), 1000, lambda: True)
+    keeper.add("default", "1-1", [row(1)], 100)
+    task: Any = keeper._task
+    await asyncio.wait_for(task, 60)
+    assert len(store.rows) == 1
+
+
+async def test_progress_of_jobs_that_have_ended_is_not_written() -> None:
+    """It would stay in Redis for an hour, and nobody is shown it."""
+    written: list[str] = []
+
+    class Pipeline:
+        def set(self, key: str, _value: bytes, px: int) -> None:
+            assert px > 0
+            written.append(key)
+
+        async def execute(self) -> None:
+            pass
+
+    progress = Progress(SimpleNamespace(pipeline=lambda transaction: Pipeline()), lambda: {"running"})
+    progress.report("default", "running", 0.5, "")
+    progress.report("default", "ended", 0.9, "")
+    await asyncio.sleep(0)
+    assert written == [keys.progress("default", "running")]
+    await progress.close()
 
 
 async def test_no_more_bytes_are_held_than_allowed() -> None:

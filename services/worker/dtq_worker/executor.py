@@ -104,6 +104,10 @@ class Executor:
         """Jobs that run at the moment."""
         return len(self.active) - len(self._waiting)
 
+    def ids(self) -> set[str]:
+        """Ids of the jobs that are in a slot or about to start."""
+        return {running.job.id for running in self.active.values()}
+
     def start(self, jobs: Iterable[ClaimedJob]) -> None:
         """Take claimed jobs; the caller sees to it that there are slots for them."""
         claimed_at = time.monotonic()

@@ -252,20 +252,25 @@ class HandlerProcesses:
         assert task is not None  # noqa: S101 - we are in a task
         running.interrupt = task.cancel
         async with self._free:
-            if running.is_stopped():
-                raise asyncio.CancelledError
-            job = running.job
-            order = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
-            process = await self._begin_in_process(order)
-            try:
-                running.interrupt = process.answer.cancel
-                async with asyncio.timeout(running.timeout):  # it counts from here: the handler starts now
-                    answer: Answer = await process.answer
-            except BaseException:
-                await self._drop(process)
-                raise
-            self._idle.append(process)
-            return answer
+            answer = await self._answer(running)
+        await asyncio.sleep(0)  # the next job gets its process before this one's end is dealt with
+        return answer
+
+    async def _answer(self, running: Running) -> Answer:
+        if running.is_stopped():
+            raise asyncio.CancelledError
+        job = running.job
+        order = Task(job.id, job.queue, job.type, job.attempt, retries_left(job, self._settings), job.payload)
+        process = await self._begin_in_process(order)
+        try:
+            running.interrupt = process.answer.cancel
+            async with asyncio.timeout(running.timeout):  # it counts from here: the handler starts now
+                answer: Answer = await process.answer
+        except BaseException:
+            await self._drop(process)
+            raise
+        self._idle.append(process)
+        return answer
 
     async def _begin_in_process(self, order: Task) -> HandlerProcess:
         """The process that has taken the task. One that was killed while it was idle does not harm the job."""

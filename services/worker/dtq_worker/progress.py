@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -24,9 +26,10 @@ KEEP_MS = 3_600_000
 class Progress:
     """Gathers reports and writes them in one round trip."""
 
-    def __init__(self, client: Client) -> None:
-        """Write through ``client``."""
+    def __init__(self, client: Client, running: Callable[[], Collection[str]]) -> None:
+        """Write through ``client``. ``running()``: ids of the jobs that run; nobody is shown a report of another."""
         self._client = client
+        self._running = running
         self._latest: dict[tuple[str, str], dict[str, Any]] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -40,14 +43,13 @@ class Progress:
     async def _write(self) -> None:
         while self._latest:
             reports, self._latest = self._latest, {}
-            try:
-                with translated():
-                    pipe = self._client.pipeline(transaction=False)
-                    for (queue, job_id), report in reports.items():
-                        pipe.set(keys.progress(queue, job_id), msgspec.json.encode(report), px=KEEP_MS)
-                    await pipe.execute()
-            except QueueUnavailable:
-                pass  # a lost report is replaced by the next one
+            running = self._running()
+            pipe = self._client.pipeline(transaction=False)
+            for (queue, job_id), report in reports.items():
+                if job_id in running:
+                    pipe.set(keys.progress(queue, job_id), msgspec.json.encode(report), px=KEEP_MS)
+            with contextlib.suppress(QueueUnavailable), translated():  # a lost report is replaced by the next one
+                await pipe.execute()
             await asyncio.sleep(INTERVAL)
 
     async def close(self) -> None:

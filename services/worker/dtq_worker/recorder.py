@@ -7,6 +7,7 @@ reading them back. What a dead or overloaded worker leaves in the outbox, the sc
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -37,8 +38,14 @@ BATCH = 4000
 AT_ONCE = 16
 """Queues from whose outboxes stored rows are taken at once."""
 
-GATHER = 0.02
-"""Seconds that the first row waits for others: an insert of many costs little more than one of few."""
+GATHER = 0.1
+"""Seconds that the first row waits for others, as long as jobs run: an insert of many costs little more than one of few."""
+
+TURN = 0.05
+"""Seconds between looks whether that is long enough."""
+
+MANY = 100
+"""Rows that are worth an insert."""
 
 log = structlog.get_logger("dtq.worker")
 
@@ -63,8 +70,12 @@ class Batch(NamedTuple):
 class Recorder:
     """Writes rows in the order they come, one insert at a time."""
 
-    def __init__(self, store: RowStore, client: Client, result_ms: int) -> None:
-        """Clear outbox entries through ``client``; finished jobs that are stored are kept for ``result_ms`` (RESULTTTL)."""
+    def __init__(self, store: RowStore, client: Client, result_ms: int, more: Callable[[], bool] = lambda: False) -> None:
+        """Clear outbox entries through ``client``; finished jobs that are stored are kept for ``result_ms`` (RESULTTTL).
+
+        ``more()``: whether jobs run, whose rows will follow.
+        """
+        self._more = more
         self._store = store
         self._client = client
         self._result_ms = result_ms
@@ -91,7 +102,7 @@ class Recorder:
     async def _write_all(self) -> None:
         while self._batches:
             if self._held < BATCH:
-                await asyncio.sleep(GATHER)
+                await self._gather()
             taken = self._next()
             try:
                 await self._store.insert([row for batch in taken for row in batch.rows])
@@ -111,6 +122,12 @@ class Recorder:
             del self._batches[: len(taken)]
             self._held -= sum(len(batch.rows) for batch in taken)
             self._bytes -= sum(batch.size for batch in taken)
+
+    async def _gather(self) -> None:
+        for _ in range(round(GATHER / TURN)):
+            await asyncio.sleep(TURN)
+            if self._held >= MANY or not self._more():
+                return
 
     def _next(self) -> list[Batch]:
         """As many of the oldest as one insert takes, at least one."""

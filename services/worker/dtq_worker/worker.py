@@ -56,7 +56,7 @@ class Worker:
         self._claims = Claims(
             queue.client, self.name, int(settings.leaseseconds * 1000), settings.resultttl * 1000, settings.deadttl * 1000
         )
-        self._progress = Progress(queue.client)
+        self._progress = Progress(queue.client, lambda: self._executor.ids())
         self._processes = HandlerProcesses(settings, modules, registry.handler_modules, self._progress.report)
         self._executor = Executor(settings, registry, self._processes, self._progress, self._ended, lambda: self._heartbeat.breathe())
         self.metrics = WorkerMetrics(
@@ -64,7 +64,7 @@ class Worker:
             lambda: self._heartbeat.last_beat,
             lambda: (self._fetcher.names, registry.handlers),
         )
-        self._recorder = Recorder(store, queue.client, settings.resultttl * 1000)
+        self._recorder = Recorder(store, queue.client, settings.resultttl * 1000, lambda: self._executor.busy > 0)
         self._keeping_long = False
         recovery = Recovery(queue.client, self._claims, self._held)
         self._reporter = Reporter(self._claims, self._recorder.add, self._count, self._spoiled, recovery.doubt, self._shun)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,13 @@ from dtq.storage.rows import Utf8, Utf8Dumper
 
 __all__ = ["DATA_FAULTS", "Connection", "Pool", "PoolStats"]
 
-Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
+    """A connection that knows when it was last of use."""
+
+    used_at = 0.0
+    """Monotonic time."""
+
 
 DATA_FAULTS = (psycopg.DataError, psycopg.IntegrityError, psycopg.errors.ProgramLimitExceeded, psycopg.errors.StatementTooComplex)
 """What PostgreSQL raises because of the values it was given: trying again cannot help."""
@@ -30,6 +37,8 @@ WAIT_SECONDS = 2.5
 CALL_SECONDS = 60.0
 """How long a call may take; beyond that the server is taken for hung."""
 MAX_CONNECTIONS = 4
+FRESH_SECONDS = 1.0
+"""A connection that was of use so recently is not asked first whether it still is: that would be a round trip for each call."""
 
 _CONNECT = {
     "autocommit": True,
@@ -64,13 +73,14 @@ class Pool:
     def __init__(self, dsn: str) -> None:
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
+            connection_class=Connection,
             kwargs=_CONNECT,
             min_size=0,  # else the pool would try in the background and wait longer after each failure
             max_size=MAX_CONNECTIONS,
             open=False,
             timeout=WAIT_SECONDS,
             reconnect_timeout=1.0,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
             configure=_configure,
             name="dtq-store",
         )
@@ -105,6 +115,7 @@ class Pool:
         try:
             async with asyncio.timeout(seconds), self._pool.connection() as connection, _left_if_read_only(connection):
                 yield connection
+                connection.used_at = time.monotonic()
         except DATA_FAULTS:
             raise
         except (psycopg.Error, TimeoutError, OSError) as error:
@@ -122,6 +133,12 @@ async def _left_if_read_only(connection: Connection) -> AsyncIterator[None]:
     except psycopg.errors.ReadOnlySqlTransaction:
         await connection.close()
         raise
+
+
+async def _check(connection: Connection) -> None:
+    """Raise if the connection is of no use any more."""
+    if time.monotonic() - connection.used_at > FRESH_SECONDS:
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _configure(connection: Connection) -> None:
