@@ -35,8 +35,8 @@ class DtqPeer(Peer):
     results = "stored for RESULTTTL, and a row in PostgreSQL for every job"
     worker_note = "WORKERCOUNT 100, python -m dtq_worker; beside it a scheduler, which counts as worker in CPU"
     bulk_note = "QueueClient.submit_many; one by one QueueClient.submit"
-    n = 120_000
-    slots = (10, 100, 500)
+    n = 240_000
+    slots = (10, 100, 1000)
 
     def open(self) -> None:
         from dtq.storage.migrate import migrate  # not at the top: a worker imports this file, and needs no SQLAlchemy
