@@ -57,7 +57,7 @@ async def stamp(payload: Stamp, ctx: object) -> float:
 async def serve() -> None:
     settings = load_settings()
     queue = await Queue.connect(settings)
-    store = Store(settings.databaseurl)
+    store = Store(settings.databaseurl, trust_seconds=1.0)
     await store.open()
     worker = Worker(settings, load_registry(["worker_process"], entry_points=False), [], queue, store)
     stop = asyncio.Event()

@@ -18,7 +18,7 @@ from psycopg_pool import AsyncConnectionPool
 from dtq.embedded import PostgresServer, free_port
 from dtq.errors import StoreUnavailable
 from dtq.job import State, TerminalJob
-from dtq.storage import JobFilter, Store, pool
+from dtq.storage import JobFilter, Store
 from dtq.storage.migrate import migrate
 from dtq.storage.pool import Connection
 from dtq.storage.times import DAY_MS
@@ -236,7 +236,10 @@ async def test_a_store_without_its_table_is_unavailable(own_server: PostgresServ
     await store.close()
 
 
-async def test_a_connection_that_was_just_of_use_is_not_asked_first(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("trust_seconds", "expected"), [(0.0, 3), (3600.0, 1)])
+async def test_a_connection_that_was_just_of_use_is_not_asked_first(
+    trust_seconds: float, expected: int, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[Connection] = []
     check = AsyncConnectionPool.check_connection
 
@@ -245,14 +248,11 @@ async def test_a_connection_that_was_just_of_use_is_not_asked_first(store: Store
         await check(connection)
 
     monkeypatch.setattr(AsyncConnectionPool, "check_connection", count)
-    monkeypatch.setattr(pool, "FRESH_SECONDS", 3600.0)
+    monkeypatch.setattr(store._pool, "_trust_seconds", trust_seconds)
     for _ in range(3):
         await store.ping()
-    assert len(asked) == 1  # a new connection
-    monkeypatch.setattr(pool, "FRESH_SECONDS", 0.0)
-    await store.ping()
-    assert len(asked) == 2
-    assert asked[0] is asked[1]
+    assert len(asked) == expected  # a new one always is
+    assert len(set(map(id, asked))) == 1
 
 
 async def eventually_answers(store: Store, seconds: float = 60.0) -> None:

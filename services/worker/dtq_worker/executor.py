@@ -29,7 +29,7 @@ from dtq_worker.pool import HandlerProcesses
 from dtq_worker.process import ProcessDied
 from dtq_worker.progress import Progress
 from dtq_worker.slots import Running, Seat, current
-from dtq_worker.ticker import Ticker, wanted
+from dtq_worker.ticker import Ticker, should_ring
 from dtq_worker.values import encode_result
 
 __all__ = ["Executor"]
@@ -86,7 +86,7 @@ class Executor:
         self._context = contextvars.copy_context()
         self._pace = Pace()
         self._count = 0
-        """Attempts that have ended."""
+        """Jobs that have left their slots."""
         self._ticker = Ticker()
         self.active: dict[Key, Running] = {}
         """Every claim in a slot or about to start. By claim, not by id: a job whose lease was lost can come back here while
@@ -293,7 +293,7 @@ class Executor:
             before, ended = now, self._count
             await asyncio.sleep(WATCH_INTERVAL)
             now = time.monotonic()
-            self._ticker.turn(on=wanted(self._count - ended, now - before, len(self._runners)))
+            self._ticker.turn(on=should_ring(self._count - ended, now - before, len(self._runners)))
             self._return_overdue(now)
             for running in list(self.active.values()):
                 if running.deadline is not None and running.deadline <= now:

@@ -38,7 +38,7 @@ async def serve(settings: Settings, registry: Registry, modules: list[str]) -> N
     """
     logger = structlog.get_logger("dtq.worker")
     queue = await Queue.connect(settings)
-    store = Store(settings.databaseurl)
+    store = Store(settings.databaseurl, trust_seconds=1.0)
     await store.open()
     worker = Worker(settings, registry, modules, queue, store)
     metrics = CollectorRegistry()

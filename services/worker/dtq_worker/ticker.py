@@ -13,13 +13,13 @@ import ctypes
 import os
 import time
 
-__all__ = ["Ticker", "wanted"]
+__all__ = ["Ticker", "should_ring"]
 
 RATES = range(1_000, 10_000)
 """Jobs a second at which it rings. With fewer, what is late does not matter; with more, the loop is seldom without work."""
 
 EVERY_NS = 1_000_000
-_MONOTONIC, _NONBLOCK, _CLOEXEC, _ABSOLUTE = 1, 0o4000, 0o2000000, 1
+_MONOTONIC, _ABSOLUTE = 1, 1
 
 
 class _Times(ctypes.Structure):
@@ -28,8 +28,8 @@ class _Times(ctypes.Structure):
     _fields_ = [(name, ctypes.c_long) for name in ("every_s", "every_ns", "first_s", "first_ns")]
 
 
-def wanted(ended: int, seconds: float, runners: int) -> bool:
-    """Whether it should ring, if so many jobs ended in so many ``seconds``. With one runner no handler has slept."""
+def should_ring(ended: int, seconds: float, runners: int) -> bool:
+    """Whether it should ring, if so many jobs ended in so many ``seconds``. With one runner, handlers have not waited for anything."""
     return runners > 1 and int(ended / seconds) in RATES
 
 
@@ -72,7 +72,7 @@ def _timer() -> int | None:
     """The descriptor of a timer that rings at each full millisecond of the clock that libuv reads; None if there cannot be one."""
     try:
         library = ctypes.CDLL(None, use_errno=True)
-        timer: int = library.timerfd_create(_MONOTONIC, _NONBLOCK | _CLOEXEC)
+        timer: int = library.timerfd_create(_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
     except (AttributeError, OSError):  # not Linux
         return None
     if timer < 0:

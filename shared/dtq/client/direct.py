@@ -13,8 +13,8 @@ from typing import Any, Self, TypeVar, overload
 
 import uvloop
 
+from dtq.client.blocking import BlockingConnections, run_through
 from dtq.client.calls import batch_body
-from dtq.client.line import Line, run_through
 from dtq.client.spec import Job, body_of, new_job
 from dtq.config import Settings
 from dtq.errors import NotFound
@@ -177,13 +177,13 @@ class QueueClient:
         self._start()
 
     def _start(self) -> None:
-        self._pid = os.getpid()
         self._client = self._new_client()
         self._queue: Queue | None = None
-        self._line: Line | None = None
+        self._direct: BlockingConnections | None = None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="dtq-client", daemon=True)
         self._thread.start()
+        self._pid = os.getpid()  # last: from now on no thread starts it anew
 
     @property
     def _own(self) -> AsyncQueueClient:
@@ -206,9 +206,9 @@ class QueueClient:
         client = self._own
         if not self._loop.is_closed():
             self._run(client.close())
-            if self._line is not None:
-                self._line.close()
-            self._queue = self._line = None
+            if self._direct is not None:
+                self._direct.close()
+            self._queue = self._direct = None
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
@@ -221,7 +221,7 @@ class QueueClient:
         if self._queue is None:
             queue = self._run(client._connected())
             if not queue.settings.redis_url.startswith(SCHEME):
-                self._line = Line(queue.settings.redis_url)
+                self._direct = BlockingConnections(queue.settings.redis_url)
             self._queue = queue
         return self._queue
 
@@ -229,9 +229,9 @@ class QueueClient:
         """See :meth:`AsyncQueueClient.submit`."""
         queue = self._connected()
         batch = queue.batch(self._client._new_jobs([job]))
-        line = self._line
-        if line is not None and queue.takes_one_call(batch):
-            answers = run_through(queue.put(batch, line.call))
+        direct = self._direct
+        if direct is not None and queue.takes_one_call(batch):
+            answers = run_through(queue.put(batch, direct.call))
         else:
             answers = self._run(queue.send(batch))
         [done] = batch.submitted(answers)

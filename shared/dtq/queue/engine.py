@@ -217,7 +217,7 @@ class Queue:
 
     def takes_one_call(self, batch: Batch) -> bool:
         """Whether :meth:`put` will do for a batch: no queue is to be registered, no key to be bound, no replica to be waited for."""
-        if self.cluster or self._unsure or replicas_of(self.client):
+        if self.cluster or replicas_of(self.client):
             return False
         now, known = time.monotonic(), self._known
         return all(known.get(name, 0.0) > now for name in batch.names) and all(job.idempotency_key is None for job in batch.jobs)

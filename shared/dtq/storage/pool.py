@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +22,7 @@ __all__ = ["DATA_FAULTS", "Connection", "Pool", "PoolStats"]
 class Connection(psycopg.AsyncConnection[tuple[Any, ...]]):
     """A connection that knows when it was last of use."""
 
-    used_at = 0.0
+    used_at = -math.inf
     """Monotonic time."""
 
 
@@ -37,8 +38,6 @@ WAIT_SECONDS = 2.5
 CALL_SECONDS = 60.0
 """How long a call may take; beyond that the server is taken for hung."""
 MAX_CONNECTIONS = 4
-FRESH_SECONDS = 1.0
-"""A connection that was of use so recently is not asked first whether it still is: that would be a round trip for each call."""
 
 _CONNECT = {
     "autocommit": True,
@@ -70,7 +69,12 @@ class PoolStats:
 class Pool:
     """A pool whose faults are :class:`StoreUnavailable`, except those in ``DATA_FAULTS``."""
 
-    def __init__(self, dsn: str) -> None:
+    def __init__(self, dsn: str, trust_seconds: float = 0.0) -> None:
+        """A connection that was of use ``trust_seconds`` ago or less is not asked first whether it still is.
+
+        That saves a round trip, and is for callers that try again: a call may meet a connection which broke just before.
+        """
+        self._trust_seconds = trust_seconds
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
             dsn,
             connection_class=Connection,
@@ -80,10 +84,15 @@ class Pool:
             open=False,
             timeout=WAIT_SECONDS,
             reconnect_timeout=1.0,
-            check=_check,
+            check=self._check,
             configure=_configure,
             name="dtq-store",
         )
+
+    async def _check(self, connection: Connection) -> None:
+        """Raise if the connection is of no use any more."""
+        if time.monotonic() - connection.used_at >= self._trust_seconds:
+            await AsyncConnectionPool.check_connection(connection)
 
     async def open(self) -> None:
         """Start the pool; does not connect yet."""
@@ -133,12 +142,6 @@ async def _left_if_read_only(connection: Connection) -> AsyncIterator[None]:
     except psycopg.errors.ReadOnlySqlTransaction:
         await connection.close()
         raise
-
-
-async def _check(connection: Connection) -> None:
-    """Raise if the connection is of no use any more."""
-    if time.monotonic() - connection.used_at > FRESH_SECONDS:
-        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _configure(connection: Connection) -> None:

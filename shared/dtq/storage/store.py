@@ -32,8 +32,9 @@ class Store:
     Every method raises :class:`dtq.errors.StoreUnavailable`, within about three seconds, while PostgreSQL is away.
     """
 
-    def __init__(self, dsn: str) -> None:
-        self._pool = Pool(dsn)
+    def __init__(self, dsn: str, *, trust_seconds: float = 0.0) -> None:
+        """Use the database at ``dsn``; ``trust_seconds`` as for :class:`dtq.storage.pool.Pool`."""
+        self._pool = Pool(dsn, trust_seconds)
         self._inserter = Inserter(self._pool)
 
     async def open(self) -> None:

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,16 +18,18 @@ import redis
 from hiredis import Reader
 
 from dtq.client import Job, QueueClient
-from dtq.client.line import Line, run_through
+from dtq.client.blocking import BlockingConnections, run_through
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
 from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
+from dtq.queue import engine
 
 PATIENCE = 60.0
 """Seconds that anything may take that is bound to happen."""
 
 FORK = """\
-import os, signal, sys
+import os, signal, sys, threading
+from concurrent.futures import ThreadPoolExecutor
 from dtq.client import Job, QueueClient
 
 signal.alarm(60)
@@ -36,8 +39,12 @@ with QueueClient(sys.argv[1]) as dtq:
     pid = os.fork()
     if pid == 0:
         signal.alarm(60)
-        for n in range(3):
+        together = threading.Barrier(4)
+        def submit(n):
+            together.wait(60)
             dtq.submit(Job("noop", n))
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(submit, range(4)))
         print(dtq.queue().ready, flush=True)
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
@@ -47,7 +54,8 @@ with QueueClient(sys.argv[1]) as dtq:
 
 
 @pytest.fixture
-def dtq(redis_url: str) -> Iterator[QueueClient]:
+def dtq(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueueClient]:
+    monkeypatch.setattr(engine, "KNOWN_SECONDS", 3600.0)
     with QueueClient(redis_url) as client:
         client.submit(Job("noop", {}))  # it registers the queue, on the client's loop
         yield client
@@ -92,7 +100,7 @@ def test_a_full_queue(redis_url: str) -> None:
             with pytest.raises(QueueFull):
                 dtq.submit(Job("noop", 4))
         assert dtq.queue().ready == 3
-        assert len(dtq._line._free) == 1  # type: ignore[union-attr]  # an answer like any other: the connection stays
+        assert len(dtq._direct._idle) == 1  # type: ignore[union-attr]  # an answer like any other: the connection stays
 
 
 def test_a_server_that_forgot_the_script(dtq: QueueClient, on_the_loop: list[Any], redis_url: str) -> None:
@@ -120,7 +128,7 @@ def test_connections_that_the_server_closed(dtq: QueueClient, redis_url: str) ->
     dtq.submit(Job("noop", 1))
     redis.Redis.from_url(redis_url).client_kill_filter(_type="normal", skipme=True)
     dtq.submit(Job("noop", 2))
-    assert len(dtq._line._free) == 1  # type: ignore[union-attr]
+    assert len(dtq._direct._idle) == 1  # type: ignore[union-attr]
 
 
 def test_a_server_that_goes_and_comes(tmp_path: Path, unused_tcp_port: int) -> None:
@@ -140,35 +148,64 @@ def test_a_server_that_goes_and_comes(tmp_path: Path, unused_tcp_port: int) -> N
         server.stop()
 
 
-def test_a_server_that_dies_before_it_answers() -> None:
-    """The connection is given up: the next call must not take a late answer for its own."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        line = Line(f"redis://127.0.0.1:{server.getsockname()[1]}")
+def test_an_answer_that_nobody_waited_for_is_no_others(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = BlockingConnections(redis_url)
+    assert run_through(connections.call("PING")) == b"PONG"
+
+    def interrupted() -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connections._idle[0].inner, "read_response", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_through(connections.call("BLPOP", "nothing", 2))
+    assert run_through(connections.call("ECHO", "mine")) == b"mine"
+    connections.close()
+
+
+def test_a_server_that_dies_before_it_answers(unused_tcp_port: int) -> None:
+    with socket.create_server(("127.0.0.1", unused_tcp_port)) as server:
+        connections = BlockingConnections(f"redis://127.0.0.1:{unused_tcp_port}")
 
         def serve() -> None:
-            for answer in (b"", b":7\r\n"):
-                connection, _ = server.accept()
-                commands = Reader()  # they have the form of answers
-                with connection:
-                    asked = b""
-                    while asked != b"ECHO":
-                        commands.feed(connection.recv(4096))
-                        while command := commands.gets():
-                            asked = command[0]
-                            connection.sendall(answer if asked == b"ECHO" else b"+OK\r\n")
+            connection, _ = server.accept()
+            commands = Reader()  # they have the form of answers
+            with connection:
+                while received := connection.recv(4096):
+                    commands.feed(received)
+                    while command := commands.gets():
+                        if command[0] == b"ECHO":
+                            return
+                        connection.sendall(b"+OK\r\n")
 
         thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         with pytest.raises(redis.ConnectionError):
-            run_through(line.call("ECHO", "1"))
-        assert run_through(line.call("ECHO", "2")) == 7
+            run_through(connections.call("ECHO", "1"))
         thread.join(PATIENCE)
-        line.close()
+        connections.close()
+
+
+def test_who_finds_no_connection_free_waits_for_a_turn(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    connections = BlockingConnections(f"{redis_url}?max_connections=1")
+    with ThreadPoolExecutor(4) as threads:
+        answers = threads.map(lambda n: run_through(connections.call("ECHO", str(n))), range(200))
+        assert list(answers) == [b"%d" % n for n in range(200)]
+    assert len(connections._idle) == 1
+    monkeypatch.setattr("dtq.client.blocking.TURN_TIMEOUT", 0.01)
+    with ThreadPoolExecutor(1) as threads:
+        holding = threads.submit(run_through, connections.call("BLPOP", "nothing", 60))
+        while connections._idle:
+            time.sleep(0.001)
+        with pytest.raises(redis.exceptions.MaxConnectionsError):
+            run_through(connections.call("PING"))
+        redis.Redis.from_url(redis_url).rpush("nothing", "something")
+        assert holding.result(PATIENCE) == [b"nothing", b"something"]
+    connections.close()
 
 
 def test_a_forked_process_goes_on(redis_url: str) -> None:
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK, redis_url], capture_output=True, text=True, timeout=2 * PATIENCE)
-    assert (done.stdout.split(), done.stderr, done.returncode) == (["5", "6"], "", 0)
+    assert (done.stdout.split(), done.stderr, done.returncode) == (["6", "7"], "", 0)
 
 
 def test_closed_is_closed(redis_url: str) -> None:
@@ -180,11 +217,11 @@ def test_closed_is_closed(redis_url: str) -> None:
 
 def test_one_core_is_left_to_the_server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The look for the answer would keep it from running."""
-    monkeypatch.setattr("dtq.client.line._cores", lambda: 1)
-    line = Line(redis_url)
-    assert [run_through(line.call("PING")) for _ in range(3)] == [b"PONG"] * 3
-    assert not line._soon
-    line.close()
+    monkeypatch.setattr("dtq.client.blocking._cores", lambda: 1)
+    connections = BlockingConnections(redis_url)
+    assert [run_through(connections.call("PING")) for _ in range(3)] == [b"PONG"] * 3
+    assert not connections._soon
+    connections.close()
 
 
 def test_nothing_may_suspend() -> None:

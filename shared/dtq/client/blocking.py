@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -17,21 +18,25 @@ from typing import Any, TypeVar
 from hiredis import pack_command
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import ReadOnlyError, ResponseError
+from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from dtq.queue.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT
+from dtq.queue.turns import TURN_TIMEOUT
 
-__all__ = ["Line", "run_through"]
+__all__ = ["BlockingConnections", "run_through"]
 
 LOOK_NS = 100_000
 """Nanoseconds for which to look for an answer before sleeping."""
 
+CONNECTIONS = 64
+"""As many as a client on an event loop has at most; max_connections in the URL replaces it."""
+
 T = TypeVar("T")
 
 
-class Line:
-    """Connections to one server, as many as there are threads that call at a time. Safe to share between threads, and by a fork."""
+class BlockingConnections:
+    """Connections to one server, one for each thread that calls at a time. Safe to share between threads, not between processes."""
 
     def __init__(self, url: str) -> None:
         """Connects when called."""
@@ -40,10 +45,12 @@ class Line:
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=ANSWER_TIMEOUT,
             retry=Retry(NoBackoff(), 0),  # a command whose answer was lost may have been executed
+            max_connections=CONNECTIONS,
             protocol=2,
         )
-        self._connection: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
-        self._free: list[_Wire] = []
+        self._new: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
+        self._idle: list[_Connection] = []
+        self._places = threading.Semaphore(pool.max_connections)
         self._looks = _cores() > 1
         self._soon = self._looks
 
@@ -51,65 +58,75 @@ class Line:
         """One command and its answer. It never suspends: see :func:`run_through`.
 
         Raises:
-            redis.exceptions.RedisError: as redis-py's client does.
+            redis.exceptions.RedisError: as redis-py's client does; MaxConnectionsError if other threads had all connections
+                for 10 s.
         """
-        wire = self._take()
+        if not self._places.acquire(timeout=TURN_TIMEOUT):
+            raise MaxConnectionsError(f"all connections have been in use for {TURN_TIMEOUT:g} s")
         try:
-            answer = self._ask(wire, pack_command(args))
+            return self._call(pack_command(args))
+        finally:
+            self._places.release()
+
+    def _call(self, packet: bytes) -> Any:
+        connection = self._take()
+        try:
+            answer = self._ask(connection, packet)
         except ReadOnlyError:
-            wire.connection.disconnect()  # it has become a replica: a new connection may lead to the primary
+            connection.close()  # it has become a replica: a new connection may lead to the primary
             raise
         except ResponseError:
-            self._free.append(wire)  # an answer like any other
+            self._idle.append(connection)  # an answer like any other
             raise
         except BaseException:
-            wire.connection.disconnect()  # an answer may still come: nobody must read it
+            connection.close()  # an answer may still come: nobody must read it
             raise
-        self._free.append(wire)
+        self._idle.append(connection)
         return answer
 
-    def _take(self) -> _Wire:
-        pid = os.getpid()
-        while self._free:
+    def _take(self) -> _Connection:
+        while self._idle:
             try:
-                wire = self._free.pop()
+                connection = self._idle.pop()
             except IndexError:  # another thread was faster
                 break
-            if wire.pid == pid and not wire.poll(0):
-                return wire
-            wire.connection.disconnect()  # a parent's, or closed by the server
-        return _Wire(self._connection(), pid)
+            if not connection.poll(0):
+                return connection
+            connection.close()  # the server has closed it
+        return _Connection(self._new())
 
-    def _ask(self, wire: _Wire, packet: bytes) -> Any:
-        wire.connection.send_packed_command([packet], check_health=False)
+    def _ask(self, connection: _Connection, packet: bytes) -> Any:
+        connection.inner.send_packed_command([packet], check_health=False)
         start = time.perf_counter_ns()
         if self._soon:
-            poll = wire.poll
+            poll = connection.poll
             while not poll(0) and time.perf_counter_ns() - start < LOOK_NS:
                 pass
         try:
-            return wire.connection.read_response()
+            return connection.inner.read_response()
         finally:
             self._soon = self._looks and time.perf_counter_ns() - start < LOOK_NS
 
     def close(self) -> None:
         """Close the connections that are not in use."""
-        while self._free:
-            self._free.pop().connection.disconnect()
+        while self._idle:
+            self._idle.pop().close()
 
 
-class _Wire:
-    """A connection that is connected, and the look whether something has come."""
+class _Connection:
+    """A connection of redis-py's, connected, and the look whether something has come."""
 
-    __slots__ = ("connection", "pid", "poll")
+    __slots__ = ("inner", "poll")
 
-    def __init__(self, connection: Any, pid: int) -> None:
-        connection.connect()
-        self.connection = connection
-        self.pid = pid
+    def __init__(self, inner: Any) -> None:
+        inner.connect()
+        self.inner = inner
         looker = select.poll()
-        looker.register(connection._sock, select.POLLIN)
+        looker.register(inner._sock, select.POLLIN)
         self.poll = looker.poll
+
+    def close(self) -> None:
+        self.inner.disconnect()
 
 
 def _cores() -> int:
