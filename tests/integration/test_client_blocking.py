@@ -18,7 +18,7 @@ import redis
 from hiredis import Reader
 
 from dtq.client import Job, QueueClient
-from dtq.client.blocking import BlockingConnections, run_through
+from dtq.client.blocking import BlockingConnections, NoneFree, run_through
 from dtq.config import Settings
 from dtq.embedded import ValkeyServer
 from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
@@ -61,6 +61,12 @@ def dtq(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[QueueClient
         yield client
 
 
+def connected(connections: BlockingConnections | None) -> int:
+    """Connections that are open and not in use."""
+    assert connections is not None
+    return sum(place is not None for place in connections._places)
+
+
 @pytest.fixture
 def on_the_loop(dtq: QueueClient, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """What goes by way of the client's loop."""
@@ -100,7 +106,7 @@ def test_a_full_queue(redis_url: str) -> None:
             with pytest.raises(QueueFull):
                 dtq.submit(Job("noop", 4))
         assert dtq.queue().ready == 3
-        assert len(dtq._direct._idle) == 1  # type: ignore[union-attr]  # an answer like any other: the connection stays
+        assert connected(dtq._direct) == 1  # an answer like any other: the connection stays
 
 
 def test_a_server_that_forgot_the_script(dtq: QueueClient, on_the_loop: list[Any], redis_url: str) -> None:
@@ -128,7 +134,7 @@ def test_connections_that_the_server_closed(dtq: QueueClient, redis_url: str) ->
     dtq.submit(Job("noop", 1))
     redis.Redis.from_url(redis_url).client_kill_filter(_type="normal", skipme=True)
     dtq.submit(Job("noop", 2))
-    assert len(dtq._direct._idle) == 1  # type: ignore[union-attr]
+    assert connected(dtq._direct) == 1
 
 
 def test_a_server_that_goes_and_comes(tmp_path: Path, unused_tcp_port: int) -> None:
@@ -155,7 +161,9 @@ def test_an_answer_that_nobody_waited_for_is_no_others(redis_url: str, monkeypat
     def interrupted() -> bytes:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(connections._idle[0].inner, "read_response", interrupted)
+    used = connections._places[-1]
+    assert used is not None
+    monkeypatch.setattr(used.inner, "read_response", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run_through(connections.call("BLPOP", "nothing", 2))
     assert run_through(connections.call("ECHO", "mine")) == b"mine"
@@ -185,22 +193,51 @@ def test_a_server_that_dies_before_it_answers(unused_tcp_port: int) -> None:
         connections.close()
 
 
-def test_who_finds_no_connection_free_waits_for_a_turn(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    connections = BlockingConnections(f"{redis_url}?max_connections=1")
-    with ThreadPoolExecutor(4) as threads:
-        answers = threads.map(lambda n: run_through(connections.call("ECHO", str(n))), range(200))
-        assert list(answers) == [b"%d" % n for n in range(200)]
-    assert len(connections._idle) == 1
-    monkeypatch.setattr("dtq.client.blocking.TURN_TIMEOUT", 0.01)
-    with ThreadPoolExecutor(1) as threads:
-        holding = threads.submit(run_through, connections.call("BLPOP", "nothing", 60))
-        while connections._idle:
+def test_who_finds_no_connection_free_goes_by_the_loop(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "KNOWN_SECONDS", 3600.0)
+    with QueueClient(f"{redis_url}?max_connections=1") as dtq, ThreadPoolExecutor(1) as threads:
+        dtq.submit(Job("noop", 1))
+        direct = dtq._direct
+        assert direct is not None
+        holding = threads.submit(run_through, direct.call("BLPOP", "nothing", 60))
+        while direct._places:
             time.sleep(0.001)
-        with pytest.raises(redis.exceptions.MaxConnectionsError):
-            run_through(connections.call("PING"))
+        with pytest.raises(NoneFree):
+            run_through(direct.call("PING"))
+        dtq.submit(Job("noop", 2))
+        assert dtq.queue().ready == 2
         redis.Redis.from_url(redis_url).rpush("nothing", "something")
         assert holding.result(PATIENCE) == [b"nothing", b"something"]
-    connections.close()
+        assert connected(direct) == 1
+
+
+@pytest.mark.parametrize("what", ["submit", "submit to ever new queues", "submit_many", "wait"])
+def test_a_client_that_is_closed_lets_other_threads_go(what: str, redis_url: str) -> None:
+    dtq = QueueClient(redis_url)
+    job_id = dtq.submit(Job("noop", {})).id
+    begun = threading.Barrier(5)
+
+    def use(thread: int) -> None:
+        begun.wait(PATIENCE)
+        for n in range(1_000_000):
+            if what == "submit":
+                dtq.submit(Job("noop", n))
+            elif what == "submit_many":
+                dtq.submit_many([Job("noop", n), Job("noop", n)])
+            elif what == "wait":
+                dtq.wait(job_id, 3600)
+            else:
+                dtq.submit(Job("noop", n, queue=f"queue-{thread}-{n}"))
+
+    with ThreadPoolExecutor(4) as threads:
+        users = [threads.submit(use, thread) for thread in range(4)]
+        begun.wait(PATIENCE)
+        time.sleep(0.05)
+        dtq.close()
+        for user in users:
+            with pytest.raises(QueueUnavailable):
+                user.result(PATIENCE)
+    dtq.close()
 
 
 def test_a_forked_process_goes_on(redis_url: str) -> None:
@@ -211,8 +248,12 @@ def test_a_forked_process_goes_on(redis_url: str) -> None:
 def test_closed_is_closed(redis_url: str) -> None:
     with QueueClient(redis_url) as dtq:
         dtq.submit(Job("noop", 1))
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(QueueUnavailable, match="closed"):
         dtq.submit(Job("noop", 2))
+    with pytest.raises(QueueUnavailable, match="closed"):
+        dtq.submit_many([Job("noop", 2)])
+    with pytest.raises(QueueUnavailable, match="closed"):
+        dtq.queue()
 
 
 def test_one_core_is_left_to_the_server(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:

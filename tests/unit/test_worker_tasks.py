@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -233,8 +234,7 @@ async def test_rows_that_cannot_be_stored_are_left_to_the_outbox() -> None:
 
 @pytest.mark.parametrize("why", ["nothing runs", "many rows"])
 async def test_rows_wait_for_others_while_jobs_run(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "TURN", 0.001)
-    monkeypatch.setattr(recorder, "GATHER", 3600.0)
+    monkeypatch.setattr(recorder, "GATHER", itertools.repeat(0.001))
     store, running = FakeStore(), True
     keeper = Recorder(store, FakeClient(), 1000, lambda: running)
     for number in range(3):
@@ -251,8 +251,7 @@ async def test_rows_wait_for_others_while_jobs_run(why: str, monkeypatch: pytest
 
 
 async def test_rows_wait_no_longer_than_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recorder, "TURN", 0.001)
-    monkeypatch.setattr(recorder, "GATHER", 0.005)
+    monkeypatch.setattr(recorder, "GATHER", [0.001] * 3)
     store = FakeStore()
     keeper = Recorder(store, FakeClient(), 1000, lambda: True)
     keeper.add("default", "1-1", [row(1)], 100)
@@ -274,7 +273,7 @@ async def test_progress_of_jobs_that_have_ended_is_not_written() -> None:
             pass
 
     progress = Progress(SimpleNamespace(pipeline=lambda transaction: Pipeline()), lambda: {"running"})
-    progress.report("default", "running", 0.5, "")
+    progress.report("default", "running", 0.5, "half a character: \ud800")
     progress.report("default", "ended", 0.9, "")
     await asyncio.sleep(0)
     assert written == [keys.progress("default", "running")]

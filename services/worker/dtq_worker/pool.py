@@ -30,6 +30,7 @@ from dtq.registry import Registry, load_registry
 from dtq_worker.context import checked_output, retries_left
 from dtq_worker.outcome import trace_of, words
 from dtq_worker.process import HandlerProcess, ProcessDied
+from dtq_worker.progress import shown
 from dtq_worker.scratch import new_folder
 from dtq_worker.slots import LogCapture, Running, Seat, current
 from dtq_worker.values import encode_result
@@ -123,7 +124,7 @@ class _ChildContext:
         return _Child.settings
 
     def progress(self, fraction: float, message: str = "") -> None:
-        report = msgspec.json.encode([self._task.queue, self._task.id, fraction, message[:500]])
+        report = msgspec.json.encode([self._task.queue, self._task.id, fraction, shown(message)])
         with contextlib.suppress(OSError):  # a full or closed socket loses a report, never a job
             _Child.reports.send(report)
 

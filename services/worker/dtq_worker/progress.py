@@ -14,13 +14,18 @@ from dtq.errors import QueueUnavailable
 from dtq.queue import keys
 from dtq.queue.connection import Client, translated
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "shown"]
 
 INTERVAL = 0.2
 """Seconds between writes: a person sees no difference, and a handler may report in a tight loop."""
 
 KEEP_MS = 3_600_000
 """A report outlives its job by an hour at most; it is not shown once the job is over."""
+
+
+def shown(message: str) -> str:
+    """The part of a message that is kept; text that JSON cannot hold, as file names may have it, is replaced."""
+    return str(message)[:500].encode("utf-8", "replace").decode()
 
 
 class Progress:
@@ -36,7 +41,7 @@ class Progress:
     def report(self, queue: str, job_id: str, fraction: float, message: str) -> None:
         """Take a report; ``fraction`` is brought into 0..1."""
         value = min(1.0, max(0.0, float(fraction)))
-        self._latest[queue, job_id] = {"fraction": 0.0 if math.isnan(value) else value, "message": str(message)[:500]}
+        self._latest[queue, job_id] = {"fraction": 0.0 if math.isnan(value) else value, "message": shown(message)}
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write(), name="progress")
 

@@ -38,11 +38,8 @@ BATCH = 4000
 AT_ONCE = 16
 """Queues from whose outboxes stored rows are taken at once."""
 
-GATHER = 0.1
-"""Seconds that the first row waits for others, as long as jobs run: an insert of many costs little more than one of few."""
-
-TURN = 0.05
-"""Seconds between looks whether that is long enough."""
+GATHER = (0.02, 0.08)
+"""Seconds that the first row waits for others: an insert of many costs little more than one of few. The second time only while jobs run."""
 
 MANY = 100
 """Rows that are worth an insert."""
@@ -124,8 +121,8 @@ class Recorder:
             self._bytes -= sum(batch.size for batch in taken)
 
     async def _gather(self) -> None:
-        for _ in range(round(GATHER / TURN)):
-            await asyncio.sleep(TURN)
+        for pause in GATHER:
+            await asyncio.sleep(pause)
             if self._held >= MANY or not self._more():
                 return
 

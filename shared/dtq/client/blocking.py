@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -18,25 +17,31 @@ from typing import Any, TypeVar
 from hiredis import pack_command
 from redis import ConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import MaxConnectionsError, ReadOnlyError, ResponseError
+from redis.exceptions import ReadOnlyError, ResponseError
 from redis.retry import Retry
 
 from dtq.queue.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT
-from dtq.queue.turns import TURN_TIMEOUT
 
-__all__ = ["BlockingConnections", "run_through"]
+__all__ = ["BlockingConnections", "NoneFree", "run_through"]
 
 LOOK_NS = 100_000
 """Nanoseconds for which to look for an answer before sleeping."""
 
 CONNECTIONS = 64
-"""As many as a client on an event loop has at most; max_connections in the URL replaces it."""
+"""At most, or fewer if the URL has a lower max_connections. Who finds none free goes by the event loop, where the first is served first."""
 
 T = TypeVar("T")
 
 
+class NoneFree(Exception):
+    """Other threads have all connections."""
+
+
 class BlockingConnections:
-    """Connections to one server, one for each thread that calls at a time. Safe to share between threads, not between processes."""
+    """Connections to one server, one for each thread that calls at a time. Safe to share between threads, not between processes.
+
+    There is no lock in here: a signal handler, or an object's end, may call while its thread is in the midst of a call.
+    """
 
     def __init__(self, url: str) -> None:
         """Connects when called."""
@@ -49,8 +54,8 @@ class BlockingConnections:
             protocol=2,
         )
         self._new: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
-        self._idle: list[_Connection] = []
-        self._places = threading.Semaphore(pool.max_connections)
+        self._places: list[_Connection | None] = [None] * min(CONNECTIONS, pool.max_connections)
+        """Those not in use; None where there is no connection yet. From the end, so that few are made."""
         self._looks = _cores() > 1
         self._soon = self._looks
 
@@ -58,42 +63,39 @@ class BlockingConnections:
         """One command and its answer. It never suspends: see :func:`run_through`.
 
         Raises:
-            redis.exceptions.RedisError: as redis-py's client does; MaxConnectionsError if other threads had all connections
-                for 10 s.
+            redis.exceptions.RedisError: as redis-py's client does.
+            NoneFree: nothing was sent.
         """
-        if not self._places.acquire(timeout=TURN_TIMEOUT):
-            raise MaxConnectionsError(f"all connections have been in use for {TURN_TIMEOUT:g} s")
         try:
-            return self._call(pack_command(args))
-        finally:
-            self._places.release()
-
-    def _call(self, packet: bytes) -> Any:
-        connection = self._take()
+            connection = self._places.pop()
+        except IndexError:
+            raise NoneFree from None
         try:
-            answer = self._ask(connection, packet)
+            connection = self._ready(connection)
+            answer = self._ask(connection, pack_command(args))
         except ReadOnlyError:
-            connection.close()  # it has become a replica: a new connection may lead to the primary
+            self._give_up(connection)  # it has become a replica: a new connection may lead to the primary
             raise
         except ResponseError:
-            self._idle.append(connection)  # an answer like any other
+            self._places.append(connection)  # an answer like any other
             raise
         except BaseException:
-            connection.close()  # an answer may still come: nobody must read it
+            self._give_up(connection)  # an answer may still come: nobody must read it
             raise
-        self._idle.append(connection)
+        self._places.append(connection)
         return answer
 
-    def _take(self) -> _Connection:
-        while self._idle:
-            try:
-                connection = self._idle.pop()
-            except IndexError:  # another thread was faster
-                break
+    def _ready(self, connection: _Connection | None) -> _Connection:
+        if connection is not None:
             if not connection.poll(0):
                 return connection
             connection.close()  # the server has closed it
         return _Connection(self._new())
+
+    def _give_up(self, connection: _Connection | None) -> None:
+        self._places.insert(0, None)
+        if connection is not None:
+            connection.close()
 
     def _ask(self, connection: _Connection, packet: bytes) -> Any:
         connection.inner.send_packed_command([packet], check_health=False)
@@ -108,9 +110,11 @@ class BlockingConnections:
             self._soon = self._looks and time.perf_counter_ns() - start < LOOK_NS
 
     def close(self) -> None:
-        """Close the connections that are not in use."""
-        while self._idle:
-            self._idle.pop().close()
+        """Close the connections that are not in use. From now on there are none."""
+        while self._places:
+            connection = self._places.pop()
+            if connection is not None:
+                connection.close()
 
 
 class _Connection:

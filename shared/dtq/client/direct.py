@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Coroutine, Iterable, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from itertools import islice
 from typing import Any, Self, TypeVar, overload
 
 import uvloop
 
-from dtq.client.blocking import BlockingConnections, run_through
+from dtq.client.blocking import BlockingConnections, NoneFree, run_through
 from dtq.client.calls import batch_body
 from dtq.client.spec import Job, body_of, new_job
 from dtq.config import Settings
-from dtq.errors import NotFound
+from dtq.errors import NotFound, QueueUnavailable
 from dtq.job import JobView, NewJob, State
 from dtq.queue import Queue, QueueStats, Submitted
 from dtq.queue.engine import Batch
@@ -30,7 +31,21 @@ __all__ = ["AsyncQueueClient", "QueueClient", "Receipts"]
 CHUNK = 500
 """Jobs a call: 1,000 gain nothing, and hold the server up twice as long."""
 
+CLOSED = "this client has been closed"
+
 T = TypeVar("T")
+
+_starting = threading.Lock()
+"""Of who starts a client anew in a forked process."""
+
+
+def _unlock() -> None:
+    """A fork may come while another thread has the lock, which nobody would open in the new process."""
+    global _starting
+    _starting = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_unlock)
 
 
 class Receipts(Sequence[Submitted]):
@@ -171,7 +186,7 @@ class QueueClient:
 
     def __init__(self, url: str, *, registry: Registry | None = None, settings: Settings | None = None) -> None:
         self._new_client = partial(AsyncQueueClient, url, registry=registry, settings=settings)
-        self._lock = threading.Lock()
+        self._closed = False
         self._forebears: list[asyncio.AbstractEventLoop] = []
         """Loops of processes that this one was forked from: there is nothing to end here, and uvloop wants them kept."""
         self._start()
@@ -188,8 +203,8 @@ class QueueClient:
     @property
     def _own(self) -> AsyncQueueClient:
         """The client whose loop runs in this process."""
-        if self._pid != os.getpid():
-            with self._lock:
+        if self._pid != os.getpid() and not self._closed:
+            with _starting:
                 if self._pid != os.getpid():
                     self._forebears.append(self._loop)
                     self._start()
@@ -202,19 +217,45 @@ class QueueClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the thread."""
+        """Close the connections and end the thread.
+
+        Calls of other threads that are under way raise QueueUnavailable; what they asked for may have been done.
+        """
         client = self._own
-        if not self._loop.is_closed():
-            self._run(client.close())
-            if self._direct is not None:
-                self._direct.close()
-            self._queue = self._direct = None
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
-            self._loop.close()
+        if self._closed:
+            return
+        self._closed = True
+        direct, self._direct = self._direct, None
+        if direct is not None:
+            direct.close()
+        asyncio.run_coroutine_threadsafe(_end(client), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> Future[T]:
+        """Have ``work`` done on the loop."""
+        if not self._closed:
+            with contextlib.suppress(RuntimeError):  # closed meanwhile
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise QueueUnavailable(CLOSED)
+
+    def _result(self, future: Future[T]) -> T:
+        """What came of it. It may never end: it can have been given to the loop just as that was stopped."""
+        while True:
+            try:
+                return future.result(1.0)
+            except CancelledError:
+                raise QueueUnavailable(CLOSED) from None
+            except TimeoutError:
+                if future.done():  # the error is its own, or it has just ended
+                    return future.result()
+                if not self._thread.is_alive():
+                    raise QueueUnavailable(CLOSED) from None
 
     def _run(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        return self._result(self._begin(work))
 
     def _connected(self) -> Queue:
         client = self._own
@@ -229,13 +270,15 @@ class QueueClient:
         """See :meth:`AsyncQueueClient.submit`."""
         queue = self._connected()
         batch = queue.batch(self._client._new_jobs([job]))
+        [done] = batch.submitted(self._send(queue, batch))
+        return done
+
+    def _send(self, queue: Queue, batch: Batch) -> list[Any]:
         direct = self._direct
         if direct is not None and queue.takes_one_call(batch):
-            answers = run_through(queue.put(batch, direct.call))
-        else:
-            answers = self._run(queue.send(batch))
-        [done] = batch.submitted(answers)
-        return done
+            with contextlib.suppress(NoneFree):
+                return run_through(queue.put(batch, direct.call))
+        return self._run(queue.send(batch))
 
     def submit_many(self, jobs: Iterable[Job]) -> Receipts:
         """See :meth:`AsyncQueueClient.submit_many`."""
@@ -247,13 +290,15 @@ class QueueClient:
             while chunk := list(islice(source, CHUNK)):
                 batch = queue.batch(self._client._new_jobs(chunk))
                 if under_way is not None:
-                    receipts._add(under_way[0], under_way[1].result())
-                under_way = batch, asyncio.run_coroutine_threadsafe(queue.send(batch), self._loop)
-        finally:
+                    receipts._add(under_way[0], self._result(under_way[1]))
+                under_way = batch, self._begin(queue.send(batch))
+        except BaseException:
             if under_way is not None:  # whatever went wrong with its successor: it is seen to its end
-                wait([under_way[1]])
+                with contextlib.suppress(Exception):
+                    self._result(under_way[1])
+            raise
         if under_way is not None:
-            receipts._add(under_way[0], under_way[1].result())
+            receipts._add(under_way[0], self._result(under_way[1]))
         return receipts
 
     def get(self, job_id: str) -> JobView:
@@ -275,3 +320,12 @@ class QueueClient:
     def queue(self, name: str = "default") -> QueueStats:
         """See :meth:`AsyncQueueClient.queue`."""
         return self._run(self._own.queue(name))
+
+
+async def _end(client: AsyncQueueClient) -> None:
+    """Cancel what else is under way on this loop, and close the client."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await client.close()
