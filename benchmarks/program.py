@@ -10,17 +10,17 @@ from collections.abc import Callable
 __all__ = ["launch", "numbers", "positive"]
 
 
-def positive(text: str) -> int:
+def positive(text: str, least: int = 1) -> int:
     """A whole number of at least 1, for argparse."""
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least {least}")
     return value
 
 
-def numbers(text: str) -> list[int]:
+def numbers(text: str, least: int = 1) -> list[int]:
     """Such numbers with commas between, for argparse."""
-    return [positive(part) for part in text.split(",")]
+    return [positive(part, least) for part in text.split(",")]
 
 
 def launch(main: Callable[[], None]) -> None:

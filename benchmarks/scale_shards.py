@@ -80,11 +80,16 @@ def serve(folder: Path, shards: int) -> list[ValkeyServer]:
     return servers
 
 
+def shard_numbers(text: str) -> list[int]:
+    """Numbers of shards with commas between, for argparse; 0 is a server that is no cluster."""
+    return numbers(text, least=0)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=positive, default=48_000)
     parser.add_argument("--queues", type=positive, default=12)
-    parser.add_argument("--shards", type=numbers, default="0,1,3,6")
+    parser.add_argument("--shards", type=shard_numbers, default="0,1,3,6")
     parser.add_argument("--out", default="")
     args = parser.parse_args()
     names = [f"orders-{number}" for number in range(args.queues)]

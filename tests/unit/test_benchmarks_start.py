@@ -23,6 +23,14 @@ def test_it_explains_itself(path: Path) -> None:
     assert "usage:" in found.stdout
 
 
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: path.stem)
+def test_its_defaults_are_taken(path: Path) -> None:
+    """They are read before the option that there is not is told."""
+    found = run(path, "--no-such-option")
+    assert found.returncode == 2
+    assert "error: argument" not in found.stderr
+
+
 def test_a_benchmark_that_does_not_exist_is_refused() -> None:
     found = run(FOLDER / "run.py", "latency", "memroy")
     assert found.returncode == 2
