@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import redis
+from faultkit.patience import PATIENCE
 from hiredis import Reader
 
 from dtq.client import Job, QueueClient
@@ -23,9 +24,6 @@ from dtq.config import Settings
 from dtq.embedded import ValkeyServer
 from dtq.errors import IdempotencyConflict, QueueFull, QueueUnavailable
 from dtq.queue import engine
-
-PATIENCE = 60.0
-"""Seconds that anything may take that is bound to happen."""
 
 FORK = """\
 import os, signal, sys, threading

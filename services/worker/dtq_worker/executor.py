@@ -85,8 +85,6 @@ class Executor:
         self._watch: asyncio.Task[None] | None = None
         self._context = contextvars.copy_context()
         self._pace = Pace()
-        self._count = 0
-        """Jobs that have left their slots."""
         self._ticker = Ticker()
         self.active: dict[Key, Running] = {}
         """Every claim in a slot or about to start. By claim, not by id: a job whose lease was lost can come back here while
@@ -174,7 +172,6 @@ class Executor:
     def _release(self, running: Running, outcome: Outcome) -> None:
         self.active.pop(key_of(running.job), None)
         self._pace.ended()
-        self._count += 1
         try:
             self._end(running, outcome)
         finally:
@@ -290,10 +287,10 @@ class Executor:
     async def _watch_active(self) -> None:
         now = time.monotonic()
         while self.active:
-            before, ended = now, self._count
+            before, ended = now, self._pace.count
             await asyncio.sleep(WATCH_INTERVAL)
             now = time.monotonic()
-            self._ticker.turn(on=should_ring(self._count - ended, now - before, len(self._runners)))
+            self._ticker.turn(on=should_ring(self._pace.count - ended, now - before, len(self._runners)))
             self._return_overdue(now)
             for running in list(self.active.values()):
                 if running.deadline is not None and running.deadline <= now:

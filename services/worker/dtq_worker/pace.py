@@ -22,24 +22,26 @@ MOST = 1000
 class Pace:
     """Jobs ended a second, smoothed over the last few claims."""
 
-    __slots__ = ("_ended", "_since", "_value")
+    __slots__ = ("_marked", "_since", "_value", "count")
 
     def __init__(self) -> None:
         """Nothing is known yet: nothing is claimed ahead."""
-        self._ended = 0
+        self.count = 0
+        """Jobs that have ended."""
+        self._marked = 0
         self._since = 0.0
         self._value = 0.0
 
     def ended(self) -> None:
         """A job ended."""
-        self._ended += 1
+        self.count += 1
 
     def mark(self, now: float) -> None:
         """Take stock at a claim; ``now`` is monotonic time in seconds."""
         elapsed = now - self._since
         if elapsed > 0:
-            self._value = 0.5 * self._value + 0.5 * self._ended / elapsed
-        self._ended, self._since = 0, now
+            self._value = 0.5 * self._value + 0.5 * (self.count - self._marked) / elapsed
+        self._marked, self._since = self.count, now
 
     def stumble(self) -> None:
         """Jobs waited too long: claim nothing ahead until the pace is known again."""

@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ReadOnlyError, ResponseError
 from redis.retry import Retry
 
-from dtq.queue.connection import ANSWER_TIMEOUT, CONNECT_TIMEOUT
+from dtq.queue.connection import client_options
 
 __all__ = ["BlockingConnections", "NoneFree", "run_through"]
 
@@ -47,11 +47,7 @@ class BlockingConnections:
         """Connects when called."""
         pool = ConnectionPool.from_url(  # it reads the URL; what it keeps of connections would take longer than a call
             url,
-            socket_connect_timeout=CONNECT_TIMEOUT,
-            socket_timeout=ANSWER_TIMEOUT,
-            retry=Retry(NoBackoff(), 0),  # a command whose answer was lost may have been executed
-            max_connections=CONNECTIONS,
-            protocol=2,
+            **client_options(blocking=False, connections=CONNECTIONS) | {"retry": Retry(NoBackoff(), 0)},  # that one is a coroutine's
         )
         self._new: Callable[[], Any] = partial(pool.connection_class, **pool.connection_kwargs)
         self._places: list[_Connection | None] = [None] * min(CONNECTIONS, pool.max_connections)

@@ -40,7 +40,7 @@ from dtq.queue.sentinels import Sentinels
 from dtq.queue.turns import Line, WaitingPool
 from dtq.sentinel import SCHEME, parse_sentinel
 
-__all__ = ["Client", "ask_each", "call", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
+__all__ = ["Client", "ask_each", "call", "client_options", "connect", "exchange", "is_cluster", "replicas_of", "swap", "translated"]
 
 Client = Any
 """redis.asyncio.Redis or redis.asyncio.RedisCluster, answering bytes."""
@@ -267,7 +267,8 @@ def replicas_of(client: Client) -> int:
     return int(getattr(client, "replicas", 0))
 
 
-def _options(blocking: bool, connections: int) -> dict[str, Any]:
+def client_options(blocking: bool, connections: int) -> dict[str, Any]:
+    """What every client of Redis is made with, besides its URL."""
     return {
         "decode_responses": False,
         # A command whose answer was lost may have been executed: only the caller knows whether it may be sent again.
@@ -289,7 +290,7 @@ async def connect(url: str, *, cluster: bool, blocking: bool = False, connection
     Raises:
         QueueUnavailable: no node of the cluster answers.
     """
-    options = _options(blocking, connections)
+    options = client_options(blocking, connections)
     if cluster:
         options["retry"] = AsyncRetry(NoBackoff(), 1)  # after it has learned of the nodes anew; scripts go by routed()
         client: Any = _Cluster.from_url(url, **options)

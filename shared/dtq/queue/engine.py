@@ -208,12 +208,7 @@ class Queue:
         self._check_slot(batch.names)
         await self._register(batch.names)
         reserved = await self._reserve(batch.jobs)
-        try:
-            reply = await scripts.load("submit").run(self.client, batch.names, batch.args)
-        except ResponseError as error:
-            await self._release(reserved)
-            raise _refusal(error, batch.names) from error
-        return list(reply[1:])
+        return await self._put(batch, scripts.load("submit").run(self.client, batch.names, batch.args), reserved)
 
     def takes_one_call(self, batch: Batch) -> bool:
         """Whether :meth:`put` will do for a batch: no queue is to be registered, no key to be bound, no replica to be waited for."""
@@ -224,9 +219,14 @@ class Queue:
 
     async def put(self, batch: Batch, call: Callable[..., Awaitable[Any]]) -> list[Any]:
         """:meth:`send` through ``call(*command)``, for a batch that takes one call."""
+        return await self._put(batch, scripts.load("submit").run_by(call, batch.names, batch.args))
+
+    async def _put(self, batch: Batch, submission: Awaitable[Any], reserved: Sequence[str] = ()) -> list[Any]:
+        """The answers of the submit script; if it refuses, the keys ``reserved`` for it are free again."""
         try:
-            reply = await scripts.load("submit").run_by(call, batch.names, batch.args)
+            reply = await submission
         except ResponseError as error:
+            await self._release(reserved)
             raise _refusal(error, batch.names) from error
         return list(reply[1:])
 
